@@ -1,0 +1,87 @@
+"""Profiles: one YAML per seat (small CPU, a model on GPUs, a cluster).
+
+A profile's top-level keys are step names (`training.lora`) with values for that step's Params, plus the few keys of
+`PROFILE_KEYS` that describe the seat itself. Unknown keys are errors.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent
+PACKAGE = FOLDER.parent
+
+PROFILE_KEYS = {
+    "title": "one line for people",
+    "bounds_note": "why a threshold of this profile differs from the specification's",
+    "environments": "virtual environments that `make` builds for this profile",
+    "needs": "disk_gib and memory_gib that must be free before work starts",
+}
+
+
+class SettingsError(Exception):
+    """A profile or an override that cannot be used; the message names the key and what is allowed."""
+
+
+def profiles() -> list[str]:
+    """Names of the shipped profiles."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def is_step(name: str) -> bool:
+    parts = name.split(".")
+    return len(parts) == 2 and (PACKAGE / parts[0] / f"{parts[1]}.py").is_file()
+
+
+@lru_cache
+def load(profile: str) -> dict[str, Any]:
+    """The profile's values; `profile` is a shipped name or the path of a YAML file."""
+    import yaml
+
+    path = Path(profile) if profile.endswith((".yaml", ".yml")) else FOLDER / f"{profile}.yaml"
+    if not path.is_file():
+        raise SettingsError(f"--profile {profile}: no such profile; shipped are {', '.join(profiles())}, or give a YAML file")
+    try:
+        values = yaml.safe_load(path.read_text("utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise SettingsError(f"--profile {profile}: {path} is not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise SettingsError(f"--profile {profile}: {path} must be a mapping of step names, got {type(values).__name__}")
+    for key, section in values.items():
+        if key in PROFILE_KEYS:
+            continue
+        if not is_step(str(key)):
+            allowed = ", ".join(sorted(PROFILE_KEYS))
+            raise SettingsError(f"{path}: unknown key {key!r}; allowed are step names (area.module) and {allowed}")
+        if not isinstance(section, dict):
+            raise SettingsError(f"{path}: {key} must be a mapping of options, got {section!r}")
+    return values
+
+
+def parse_override(text: str) -> tuple[str, str, Any]:
+    """`area.module.field=value` -> (step, field, value); the value is read as YAML."""
+    import yaml
+
+    name, equals, raw = text.partition("=")
+    parts = name.strip().split(".")
+    if not equals or len(parts) != 3:
+        raise SettingsError(f"--set {text!r}: write area.module.field=value, e.g. --set training.lora.epochs=2")
+    step = ".".join(parts[:2])
+    if not is_step(step):
+        raise SettingsError(f"--set {text!r}: there is no step {step!r}")
+    try:
+        return step, parts[2], yaml.safe_load(raw)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"--set {text!r}: the value is not valid YAML: {error}") from error
+
+
+def section(profile: str | None, step: str, overrides: list[str]) -> dict[str, Any]:
+    """Values for one step: the profile's, then the overrides'. Names are checked against Params by the caller."""
+    values = dict(load(profile).get(step, {})) if profile else {}
+    for text in overrides:
+        target, name, value = parse_override(text)
+        if target == step:
+            values[name] = value
+    return values
