@@ -1,0 +1,100 @@
+"""Admit a model folder and load it, whatever its format, with the numbers that its engine computes with.
+
+On a CPU the compressed formats are unpacked to dense float32 weights: the same function of the tokens as the
+quantised kernels compute, at the speed of plain matrices. On a card GPTQ runs on its own kernels.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from legal_tasks.step import StepError
+
+FORMATS = ("merged", "gptq", "gguf")
+PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".h5", ".msgpack"})
+CODE = frozenset({".py", ".pyc", ".so", ".sh", ".dll"})
+WEIGHTS = (".safetensors", ".gguf")
+
+
+def admit(folder: Path) -> Path:
+    """`folder`, if nothing in it can run code at load: no pickle, program, symlink or `auto_map`; else StepError.
+
+    A link is let pass only from a snapshot of the Hugging Face cache into the blobs of the same repository, which is
+    how that cache keeps every file.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise StepError(f"{folder} is not a folder: name the folder that holds config.json and *.safetensors")
+    blobs = folder.resolve().parent.parent / "blobs"
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() and path.resolve().parent != blobs:
+            raise StepError(f"{path} is a symbolic link: put the file itself into the model folder")
+        if path.suffix.lower() in PICKLES:
+            raise StepError(f"{path} may hold a pickle, which runs code when read: convert the weights to safetensors")
+        if path.suffix.lower() in CODE:
+            raise StepError(f"{path} is a program: a model folder holds weights, JSON and text only")
+        if path.suffix == ".json" and path.is_file() and "auto_map" in _keys(path):
+            raise StepError(f"{path} has auto_map, which loads remote code: use a base of a built-in architecture")
+    if not any(path.suffix in WEIGHTS for path in folder.rglob("*")):
+        raise StepError(f"{folder} holds no weights (*{' or *'.join(WEIGHTS)})")
+    return folder
+
+
+def _keys(path: Path) -> Any:
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise StepError(f"{path} is not JSON ({error}): fetch the model again") from error
+    return value if isinstance(value, dict) else {}
+
+
+def load_tokenizer(folder: Path):
+    """The fast tokenizer of a model folder; never remote code."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+
+
+def load_model(path: Path, format: str = "merged", device: str = "cpu"):
+    """(model in evaluation mode, tokenizer) of `path`.
+
+    `merged` and `gptq`: a Hugging Face folder; `gguf`: a *.gguf file, whose tokenizer lies in `tokenizer/` beside it.
+    Weights are float32 on a CPU and keep their stored type elsewhere. Raises StepError for an unknown format, a
+    folder that `admit` refuses, or a quantised folder given as another format.
+    """
+    if format not in FORMATS:
+        raise StepError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
+    path = Path(path)
+    if format == "gguf":
+        model, tokenizer = _load_gguf(path), load_tokenizer(path.parent / "tokenizer")
+    else:
+        admit(path)
+        quantised = "quantization_config" in _keys(path / "config.json")
+        if quantised != (format == "gptq"):
+            raise StepError(f"{path} is {'a quantised' if quantised else 'not a quantised'} model, not {format}")
+        model, tokenizer = _load_folder(path, quantised, device), load_tokenizer(path)
+    return model.to(device).eval(), tokenizer
+
+
+def _load_folder(path: Path, quantised: bool, device: str):
+    from transformers import AutoModelForCausalLM
+
+    if quantised and device == "cpu":
+        from legal_tasks.compression.gptq import unpack
+
+        return unpack(path)
+    options = {"dtype": "float32" if device == "cpu" else "auto", "trust_remote_code": False}
+    if quantised:
+        options["device_map"] = device
+    return AutoModelForCausalLM.from_pretrained(str(path), **options)
+
+
+def _load_gguf(path: Path):
+    """Transformers' own reader of GGUF: a second reading of the file, beside llama.cpp's."""
+    from transformers import AutoModelForCausalLM
+
+    if not path.is_file() or path.suffix != ".gguf":
+        raise StepError(f"{path} is not a .gguf file")
+    return AutoModelForCausalLM.from_pretrained(str(path.parent), gguf_file=path.name, dtype="float32")
