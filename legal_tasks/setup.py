@@ -1,0 +1,222 @@
+"""Set up: check the machine, build the pinned virtual environments, see that nginx is there. Standard library only.
+
+    python3.11 -m legal_tasks.setup [orchestrator] [ml] [vllm] [--nginx]
+
+An environment is rebuilt only when its pinned files change. torch is always the CPU build here: first from where pip is
+configured to look (a wheel on disk), else from PyTorch's own CPU index; a build with CUDA is never downloaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+TORCH = "torch==2.13.0+cpu"
+TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
+UV = "uv==0.13.9"
+DISK_GIB = {"orchestrator": 1, "ml": 4, "vllm": 5}
+MEMORY_GIB = 6
+UNWANTED = ("torchvision", "torchaudio", "torchcodec")  # CUDA builds; their import breaks beside the CPU build of torch
+
+
+class SetupError(Exception):
+    """The caller can fix it: the message names what is missing and the command that mends it."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One virtual environment: its pinned files, and whether torch goes in first."""
+
+    name: str
+    requirements: Path
+    constraints: Path
+    torch: bool
+    later: Path | None = None
+
+    def lock(self) -> str:
+        """sha256 over the pinned files: what the artifact keys call the lock hash of the environment."""
+        digest = hashlib.sha256((TORCH if self.torch else "").encode())
+        for path in (self.requirements, self.constraints, self.later):
+            if path is not None:
+                digest.update(path.read_bytes())
+        return digest.hexdigest()
+
+
+DOCKER = REPOSITORY / "docker"
+ENVIRONMENTS = {
+    "orchestrator": Environment(
+        "orchestrator", REPOSITORY / "requirements.txt", DOCKER / "orchestrator" / "constraints.txt", torch=False
+    ),
+    "ml": Environment(
+        "ml",
+        DOCKER / "ml" / "requirements.txt",
+        DOCKER / "ml" / "constraints.txt",
+        torch=True,
+        later=DOCKER / "ml" / "requirements-no-isolation.txt",
+    ),
+    "vllm": Environment("vllm", DOCKER / "vllm" / "requirements.txt", DOCKER / "vllm" / "constraints.txt", torch=True),
+}
+
+
+def root() -> Path:
+    """Folder of the virtual environments: LEXLOOP_ENV_DIR, else var/env in the repository."""
+    return Path(os.environ.get("LEXLOOP_ENV_DIR", REPOSITORY / "var" / "env")).absolute()
+
+
+def python_of(name: str) -> Path:
+    return root() / name / "bin" / "python"
+
+
+def is_built(environment: Environment) -> bool:
+    marker = root() / environment.name / "lexloop-lock.txt"
+    return marker.is_file() and marker.read_text().strip() == environment.lock()
+
+
+def check_machine(missing: list[Environment]) -> None:
+    """SetupError where Python, disk or memory do not suffice for what must be built and run."""
+    if sys.version_info[:2] != (3, 11):
+        raise SetupError(
+            f"Python 3.11 is needed, this is {platform.python_version()}; install it and call make PYTHON=/path/to/python3.11"
+        )
+    if platform.system() != "Linux":
+        raise SetupError(f"Linux is needed, this is {platform.system()}; use a container or a virtual machine")
+    folder = root()
+    folder.mkdir(parents=True, exist_ok=True)
+    needed = sum(DISK_GIB[environment.name] for environment in missing) + 1
+    free = shutil.disk_usage(folder).free / 2**30
+    if free < needed:
+        raise SetupError(f"{folder} has {free:.1f} GiB free, {needed} GiB are needed; make room or set LEXLOOP_ENV_DIR")
+    available = available_memory_gib()
+    if available < MEMORY_GIB:
+        raise SetupError(f"{available:.1f} GiB of memory are available, {MEMORY_GIB} GiB are needed; end other programs")
+
+
+def available_memory_gib() -> float:
+    """MemAvailable of /proc/meminfo in GiB."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) / 2**20
+    raise SetupError("/proc/meminfo has no MemAvailable: a Linux kernel from 3.14 on is needed")
+
+
+def call(argv: list[str], **environment: str) -> None:
+    """Run a command quietly; where it fails, show the end of what it said."""
+    done = subprocess.run(argv, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        tail = "\n".join(done.stdout.splitlines()[-15:])
+        raise SetupError(f"this command failed with {done.returncode}:\n  {' '.join(argv)}\n{tail}")
+
+
+def find_links() -> list[str]:
+    """Where pip is configured to look for wheels, for uv, which does not read pip's configuration."""
+    done = subprocess.run([sys.executable, "-m", "pip", "config", "list"], stdout=subprocess.PIPE, text=True)
+    places: list[str] = []
+    for line in done.stdout.splitlines():
+        name, _, value = line.partition("=")
+        if name.rsplit(".", 1)[-1] == "find-links":
+            places += value.strip().strip("'\"").split()
+    return [part for place in dict.fromkeys(places) for part in ("--find-links", place)]
+
+
+def uv() -> str:
+    """The pinned uv, in a small environment of its own."""
+    folder = root() / ".uv"
+    binary = folder / "bin" / "uv"
+    if not binary.is_file():
+        call([sys.executable, "-m", "venv", str(folder)])
+        call([str(folder / "bin" / "pip"), "install", "-q", UV])
+    return str(binary)
+
+
+def install_torch(python: Path) -> None:
+    """The CPU build of torch from pip's configured places, else from PyTorch's CPU index."""
+    pip = [str(python), "-m", "pip", "install", "-q", "--no-deps", TORCH]
+    first = subprocess.run(pip, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if first.returncode == 0:
+        return
+    try:
+        call([*pip, "--index-url", TORCH_INDEX])
+    except SetupError as error:
+        raise SetupError(
+            f"{TORCH} was found neither where pip is configured to look nor on {TORCH_INDEX}; put the wheel on disk and "
+            f"set PIP_FIND_LINKS to its folder, or allow that address\n{error}"
+        ) from error
+
+
+def build(environment: Environment) -> None:
+    """Make one virtual environment from its pinned files; the marker with the lock hash is written last."""
+    folder = root() / environment.name
+    shutil.rmtree(folder, ignore_errors=True)
+    started = time.time()
+    print(f"building environment {environment.name} ...", flush=True)
+    call([sys.executable, "-m", "venv", str(folder)])
+    python = python_of(environment.name)
+    constraints = ["-c", str(environment.constraints)]
+    if environment.torch:
+        install_torch(python)
+        pinned = root() / "torch.txt"
+        pinned.write_text(TORCH + "\n")
+        constraints += ["-c", str(pinned)]
+    install = [uv(), "pip", "install", "-q", "-p", str(python), *find_links(), *constraints]
+    call([*install, "-r", str(environment.requirements)])
+    if environment.later is not None:
+        call([*install, "--no-build-isolation-package", "gptqmodel", "-r", str(environment.later)], BUILD_CUDA_EXT="0")
+    if environment.torch:
+        call([uv(), "pip", "uninstall", "-q", "-p", str(python), *UNWANTED])
+    (folder / "lexloop-lock.txt").write_text(environment.lock() + "\n")
+    print(f"  done in {time.time() - started:.0f} s", flush=True)
+
+
+def nginx_path() -> str | None:
+    return shutil.which("nginx") or next((p for p in ("/usr/sbin/nginx", "/usr/local/sbin/nginx") if Path(p).is_file()), None)
+
+
+def ensure_nginx() -> None:
+    """Install Debian's nginx where it is missing and root allows; else say the one command."""
+    if nginx_path():
+        return
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        raise SetupError("nginx is missing; install it once with:  sudo apt-get update && sudo apt-get install -y nginx-light")
+    print("installing Debian's nginx ...", flush=True)
+    call(["apt-get", "update", "-q"])
+    # Debian's package would start a server on port 80: a policy of "never" keeps it from doing so.
+    call(["apt-get", "install", "-y", "-q", "--no-install-recommends", "nginx-light"], DEBIAN_FRONTEND="noninteractive", RUNLEVEL="1")
+
+
+def setup(names: list[str], nginx: bool) -> None:
+    """Check the machine, then build what is missing."""
+    missing = [ENVIRONMENTS[name] for name in names if not is_built(ENVIRONMENTS[name])]
+    check_machine(missing)
+    for environment in missing:
+        build(environment)
+    if nginx:
+        ensure_nginx()
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m legal_tasks.setup", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("environments", nargs="*", metavar="ENVIRONMENT", help=f"of {', '.join(ENVIRONMENTS)} (default: all)")
+    parser.add_argument("--nginx", action="store_true", help="also see that nginx is there")
+    arguments = parser.parse_args(argv)
+    unknown = set(arguments.environments) - ENVIRONMENTS.keys()
+    try:
+        if unknown:
+            raise SetupError(f"unknown environment {', '.join(sorted(unknown))}; there are {', '.join(ENVIRONMENTS)}")
+        setup(arguments.environments or list(ENVIRONMENTS), arguments.nginx)
+    except SetupError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
