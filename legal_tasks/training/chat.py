@@ -36,9 +36,7 @@ def messages(record: Mapping[str, Any]) -> list[Message]:
 def render(tokenizer, messages: Sequence[Mapping[str, str]], generation: bool) -> list[int]:
     """Token ids of a chat by the tokenizer's own template; `generation` opens the assistant's turn at the end."""
     require_template(tokenizer)
-    ids = tokenizer.apply_chat_template(
-        list(messages), tokenize=True, add_generation_prompt=generation, return_dict=False
-    )
+    ids = tokenizer.apply_chat_template(list(messages), tokenize=True, add_generation_prompt=generation, return_dict=False)
     return [int(i) for i in ids]
 
 

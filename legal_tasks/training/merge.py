@@ -1,0 +1,147 @@
+"""Merge an adapter into its base in float32 and prove that the merged model computes the same.
+
+Merging in a half-precision type changes answers; in float32 the difference is rounding alone, and it is measured.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from legal_tasks.step import Input, Output, Runtime, StepError, main
+from legal_tasks.training import base as bases
+
+VERSION = 1
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+)
+
+
+@dataclass(frozen=True)
+class Params:
+    adapter: Annotated[Path, Input("folder made by training.lora (or its adapter/ itself)")]
+    output: Annotated[Path, Output("folder with model/: weights in safetensors, tokenizer, chat template")]
+    base: Annotated[str, "the base that the adapter was trained on: embedded, a folder, or a hub id"] = "embedded"
+    prompts: Annotated[int, "prompts on which merged and adapted model are compared"] = 32
+    tolerance: Annotated[float, "largest difference of a log-probability, nats"] = 1e-3
+    dtype: Annotated[str, "type of the saved weights: float32, bfloat16, float16"] = "float32"
+    threads: Annotated[int, Runtime("CPU threads, 0 = all that this process may use")] = 0
+
+    def __post_init__(self) -> None:
+        if self.prompts < 1:
+            raise StepError(f"--prompts must be at least 1, got {self.prompts}")
+        if not 0 < self.tolerance <= 0.1:
+            raise StepError(f"--tolerance must be in (0, 0.1] nats, got {self.tolerance}")
+        if self.dtype not in ("float32", "bfloat16", "float16"):
+            raise StepError(f"--dtype must be float32, bfloat16 or float16, got {self.dtype!r}")
+
+
+@dataclass(frozen=True)
+class Report:
+    parameters: int
+    size_bytes: int  # of the weights
+    prompts: int
+    largest_difference: float  # nats, merged against adapted model in float32, over all tokens of the vocabulary
+    dtype: str
+    model: str = "model"
+
+
+def extra_inputs(params: Params) -> dict[str, Path]:
+    return {"base": bases.resolve(params.base)}
+
+
+def find_adapter(folder: Path) -> Path:
+    """The folder with adapter_config.json: `folder` or its adapter/."""
+    for candidate in (folder / "adapter", folder):
+        if (candidate / "adapter_config.json").is_file():
+            if not (candidate / "adapter_model.safetensors").is_file():
+                raise StepError(f"--adapter {candidate} has no adapter_model.safetensors: only safetensors are loaded")
+            return candidate
+    raise StepError(f"--adapter {folder}: no adapter_config.json there; give the folder that training.lora made")
+
+
+def probe_prompts(tokenizer, count: int) -> list[list[int]]:
+    """Token ids of `count` different prompts: a chat frame around seeded random tokens of the vocabulary."""
+    import random
+
+    from legal_tasks.training.chat import render
+
+    chooser = random.Random(0)
+    ordinary = sorted(set(range(len(tokenizer))) - set(tokenizer.all_special_ids))
+    frame = render(tokenizer, [{"role": "user", "content": "请问？"}], generation=True)
+    middle = len(frame) // 2
+    return [frame[:middle] + chooser.choices(ordinary, k=8 + number % 24) + frame[middle:] for number in range(count)]
+
+
+def log_probabilities(model, prompts: list[list[int]]):
+    """One tensor (tokens, vocabulary) per prompt, in float32."""
+    import torch
+
+    with torch.no_grad():
+        return [model(input_ids=torch.tensor([ids])).logits[0].float().log_softmax(-1) for ids in prompts]
+
+
+def run(params: Params) -> Report:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    from legal_tasks.compression.load import admit, load_tokenizer
+
+    torch.set_num_threads(params.threads or len(os.sched_getaffinity(0)))
+    folder, adapter = bases.resolve(params.base), find_adapter(params.adapter)
+    tokenizer = load_tokenizer(folder)
+    model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32, trust_remote_code=False)
+    try:
+        adapted = PeftModel.from_pretrained(model, str(adapter)).eval()
+    except (RuntimeError, ValueError) as error:
+        raise StepError(f"--adapter {adapter} does not fit the base {params.base}: {str(error).splitlines()[0]}") from error
+    prompts = probe_prompts(tokenizer, params.prompts)
+    wanted = log_probabilities(adapted, prompts)
+    merged = adapted.merge_and_unload(safe_merge=True)
+    got = log_probabilities(merged, prompts)
+    difference = max(float((a - b).abs().max()) for a, b in zip(wanted, got, strict=True))
+    if not difference <= params.tolerance:
+        raise StepError(
+            f"the merged model differs from base + adapter by {difference:g} nats (allowed {params.tolerance:g}): "
+            "the adapter belongs to another base, or the weights hold infinities; look at the training's log"
+        )
+    target = params.output / "model"
+    merged.config.use_cache = True
+    merged.to(getattr(torch, params.dtype)).save_pretrained(target)
+    copy_tokenizer(folder, target)
+    remove_place(target / "config.json")
+    admit(target)
+    size = sum(path.stat().st_size for path in target.glob("*.safetensors"))
+    print(f"merged {merged.num_parameters()} parameters, largest difference {difference:.2g} nats", flush=True)
+    return Report(merged.num_parameters(), size, len(prompts), difference, params.dtype)
+
+
+def copy_tokenizer(base: Path, target: Path) -> None:
+    """The base's own tokenizer and template files, byte for byte: every stage reads the same ones."""
+    for name in TOKENIZER_FILES:
+        if (base / name).is_file():
+            shutil.copyfile(base / name, target / name)
+
+
+def remove_place(path: Path) -> None:
+    """Drop the path of this machine from a configuration, so that equal models have equal digests."""
+    content = json.loads(path.read_text("utf-8"))
+    content.pop("_name_or_path", None)
+    path.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main("legal_tasks.training.merge"))

@@ -1,0 +1,156 @@
+"""Transformers' Trainer with our loss, our row order and a live, gap-free log.
+
+The Trainer sees one epoch whose rows `rows.order` has laid out in advance, so that resuming means skipping the first
+rows of a fixed list. Only what teaches is computed: the output layer runs on the positions that have a label.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from legal_tasks import tracking
+from legal_tasks.step import StepError, progress
+from legal_tasks.training import checkpoints
+from legal_tasks.training.chat import IGNORED
+from legal_tasks.training.rows import Row, collate
+
+
+def answer_loss(model, input_ids, labels) -> torch.Tensor:
+    """Summed cross-entropy (nats) of the labelled tokens of a batch, shape ().
+
+    `model` is a causal language model or a PEFT wrapping of one. The output layer is applied to the labelled positions
+    only: with short answers to long questions that saves most of its work, which in small models is most of all.
+    """
+    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    states = causal.base_model(input_ids=input_ids, use_cache=False).last_hidden_state
+    targets = labels[:, 1:]
+    chosen = targets != IGNORED
+    logits = causal.get_output_embeddings()(states[:, :-1][chosen]).float()
+    return cross_entropy(logits, targets[chosen], reduction="sum")
+
+
+def full_loss(model, input_ids, labels) -> torch.Tensor:
+    """The same number from the model's own forward pass: for architectures that do more than hidden state x matrix."""
+    logits = model(input_ids=input_ids, use_cache=False).logits[:, :-1].float()
+    return cross_entropy(logits.reshape(-1, logits.shape[-1]), labels[:, 1:].reshape(-1), ignore_index=IGNORED, reduction="sum")
+
+
+def choose_loss(model, batch: dict[str, torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """`answer_loss` if this model's own forward pass gives the same on `batch` (1e-4 relative), else `full_loss`.
+
+    Some architectures scale or cap their logits after the output layer; they are recognised by the number.
+    """
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        short, full = float(answer_loss(model, **batch)), float(full_loss(model, **batch))
+    model.train(training)
+    return answer_loss if math.isclose(short, full, rel_tol=1e-4) else full_loss
+
+
+def mean_loss(model, loss: Callable, rows: Sequence[Row], batch: int, pad: int, device) -> float:
+    """Cross-entropy per labelled token (nats) over all rows, without dropout; NaN for no rows."""
+    training = model.training
+    model.eval()
+    total, tokens = 0.0, 0
+    ordered = sorted(rows, key=lambda row: len(row["input_ids"]))
+    with torch.no_grad():
+        for start in range(0, len(ordered), batch):
+            tensors = {name: value.to(device) for name, value in collate(ordered[start : start + batch], pad).items()}
+            total += float(loss(model, **tensors))
+            tokens += int((tensors["labels"][:, 1:] != IGNORED).sum())
+    model.train(training)
+    return total / tokens if tokens else math.nan
+
+
+class LoraTrainer(Trainer):
+    """Trainer whose loss is the sum over labelled tokens, divided by those of the whole update."""
+
+    loss_is_scaled_for_ga = True
+
+    def __init__(self, *arguments, loss: Callable, **options):
+        self.summed_loss = loss
+        super().__init__(*arguments, **options)
+        self.model_accepts_loss_kwargs = True  # makes the Trainer count the labelled tokens of an update
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        loss = self.summed_loss(model, **inputs) / num_items_in_batch
+        if self.args.world_size > 1:
+            loss = loss * self.args.world_size  # gradients are averaged over processes, the tokens are counted over all
+        return (loss, None) if return_outputs else loss
+
+
+class Follower(TrainerCallback):
+    """Tells each logged point at once, stops on a loss that is no number, and seals each checkpoint."""
+
+    def __init__(self, lengths: Sequence[int], batch: int, epochs: float, fingerprint: dict[str, Any]):
+        self.tokens = [0]
+        for start in range(0, len(lengths), batch):
+            self.tokens.append(self.tokens[-1] + sum(lengths[start : start + batch]))
+        self.epochs, self.fingerprint = epochs, fingerprint
+        self.last: tuple[int, float] | None = None
+
+    def on_step_begin(self, args, state, control, **_):
+        if self.last is None:
+            self.last = (state.global_step, time.monotonic())
+
+    def on_log(self, args, state, control, logs=None, **_):
+        if not logs or "loss" not in logs:
+            return
+        step, now = state.global_step, time.monotonic()
+        point = make_point({**logs, "step": step}, self.epochs)
+        if not math.isfinite(point["loss"]):
+            raise StepError(
+                f"the loss became {point['loss']} at update {step}: lower --learning-rate (now {args.learning_rate:g}) "
+                "or raise --warmup; the last good checkpoint is kept"
+            )
+        before, then = self.last or (0, now)
+        speed = (self.tokens[step] - self.tokens[before]) / max(now - then, 1e-9)
+        self.last = (step, now)
+        progress(step, state.max_steps, loss=point["loss"], lr=point["learning_rate"], tokens_per_s=speed)
+        names = ("loss", "learning_rate", "epoch")
+        tracking.log_metrics({name: point[name] for name in names} | {"tokens_per_s": speed}, step=step)
+
+    def on_save(self, args, state, control, **_):
+        if state.is_world_process_zero:
+            checkpoints.seal(Path(args.output_dir) / f"checkpoint-{state.global_step}", self.fingerprint)
+
+
+def make_point(entry: dict[str, Any], epochs: float) -> dict[str, Any]:
+    """One line of log.jsonl from the Trainer's entry; its epoch counts the whole training as one, ours does not."""
+    return {
+        "step": entry["step"],
+        "epoch": round(entry["epoch"] * epochs, 4),
+        "loss": entry["loss"],
+        "learning_rate": entry["learning_rate"],
+        "gradient_norm": entry.get("grad_norm"),
+    }
+
+
+def make_arguments(folder: Path, device: str, **values) -> TrainingArguments:
+    """TrainingArguments without anything that reaches outside or depends on the machine."""
+    return TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=1,
+        train_sampling_strategy="sequential",
+        remove_unused_columns=False,
+        report_to="none",
+        disable_tqdm=True,
+        logging_strategy="steps",
+        logging_nan_inf_filter=False,
+        save_strategy="steps",
+        save_total_limit=2,
+        eval_strategy="no",
+        dataloader_num_workers=0,
+        use_cpu=device == "cpu",
+        bf16=device == "cuda" and torch.cuda.is_bf16_supported(),
+        **values,
+    )
