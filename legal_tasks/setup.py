@@ -189,7 +189,11 @@ def ensure_nginx() -> None:
     print("installing Debian's nginx ...", flush=True)
     call(["apt-get", "update", "-q"])
     # Debian's package would start a server on port 80: a policy of "never" keeps it from doing so.
-    call(["apt-get", "install", "-y", "-q", "--no-install-recommends", "nginx-light"], DEBIAN_FRONTEND="noninteractive", RUNLEVEL="1")
+    call(
+        ["apt-get", "install", "-y", "-q", "--no-install-recommends", "nginx-light"],
+        DEBIAN_FRONTEND="noninteractive",
+        RUNLEVEL="1",
+    )
 
 
 def setup(names: list[str], nginx: bool) -> None:

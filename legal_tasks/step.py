@@ -17,6 +17,7 @@ import os
 import shutil
 import sys
 import time
+import traceback
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -344,14 +345,19 @@ def _tell_reuse(artifact: artifacts.Artifact, describe: dict[str, Any]) -> None:
         print(f"note: it was made on other hardware: {made.get('hardware')}")
 
 
-def _emit(result: dict[str, Any], report: Path | None) -> None:
-    line = json.dumps(result, ensure_ascii=False, default=str)
-    if report is not None:
-        temporary = report.with_name(report.name + ".part")
-        temporary.write_text(line + "\n", "utf-8")
-        os.replace(temporary, report)
+def _write_note(result: dict[str, Any], note: Path | None) -> None:
+    if note is None:
+        return
+    note.parent.mkdir(parents=True, exist_ok=True)
+    temporary = note.with_name(note.name + ".part")
+    temporary.write_text(json.dumps(result, ensure_ascii=False, default=str) + "\n", "utf-8")
+    os.replace(temporary, note)
+
+
+def _emit(result: dict[str, Any], note: Path | None) -> None:
+    _write_note(result, note)
     sys.stdout.flush()
-    print(line, flush=True)
+    print(json.dumps(result, ensure_ascii=False, default=str), flush=True)
 
 
 def main(name: str, argv: Sequence[str] | None = None) -> int:
@@ -359,6 +365,7 @@ def main(name: str, argv: Sequence[str] | None = None) -> int:
     module = importlib.import_module(name)
     specs = describe_params(module.Params)
     arguments = vars(_parser(module, name, specs).parse_args(argv))
+    note = arguments["_report"] or (Path(os.environ["LEXLOOP_RESULT"]) if os.environ.get("LEXLOOP_RESULT") else None)
     given = {spec.name: arguments.get(spec.name) for spec in specs if not isinstance(spec.option, Output)}
     step = name.removeprefix("legal_tasks.")
     try:
@@ -367,10 +374,15 @@ def main(name: str, argv: Sequence[str] | None = None) -> int:
         result = execute(name, params, target=target, output=arguments["_output"], recompute=arguments["recompute"])
     except Skip as reason:
         print(f"skipped: {reason}")
-        _emit({"step": step, "skipped": True, "reason": str(reason)}, arguments["_report"])
+        _emit({"step": step, "skipped": True, "reason": str(reason)}, note)
         return EXIT_SKIPPED
-    except (StepError, tracking.TrackingError) as error:
+    except (StepError, tracking.TrackingError, artifacts.ArtifactError) as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
+        _write_note({"step": step, "error": str(error), "exit": EXIT_CALLER}, note)
         return EXIT_CALLER
-    _emit(result, arguments["_report"])
+    except Exception as error:
+        tail = "".join(traceback.format_exception(error)[-3:])
+        _write_note({"step": step, "error": tail, "exit": EXIT_BUG}, note)
+        raise
+    _emit(result, note)
     return EXIT_DONE

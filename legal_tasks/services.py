@@ -1,0 +1,411 @@
+"""Start, stop and show the services of one machine: Airflow, MLflow, the releaser and its gateway, under supervisord.
+
+    python -m legal_tasks.services up|stop|status
+
+Everything binds to 127.0.0.1. Every process carries LEXLOOP_SERVICES=<var folder> in its environment: `stop` ends by it
+whatever is left, also after the supervisor itself was killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import os
+import secrets
+import signal
+import socket
+import string
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from legal_tasks.setup import nginx_path, python_of
+from legal_tasks.step import REPOSITORY, StepError, var_folder
+
+MARK = "LEXLOOP_SERVICES"
+START_TIMEOUT_S = 180
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Ports on 127.0.0.1, each with the environment variable that moves it."""
+
+    airflow: int
+    mlflow: int
+    gateway: int
+
+    VARIABLES: ClassVar[dict[str, tuple[str, int]]] = {
+        "airflow": ("LEXLOOP_AIRFLOW_PORT", 8080),
+        "mlflow": ("LEXLOOP_MLFLOW_PORT", 5000),
+        "gateway": ("LEXLOOP_GATEWAY_PORT", 8000),
+    }
+
+    @classmethod
+    def read(cls) -> Ports:
+        values = {}
+        for name, (variable, default) in cls.VARIABLES.items():
+            text = os.environ.get(variable, str(default))
+            if not text.isdigit() or not 1024 <= int(text) <= 65535:
+                raise StepError(f"{variable} must be a port from 1024 to 65535, got {text!r}")
+            values[name] = int(text)
+        return cls(**values)
+
+    def check_free(self) -> None:
+        """StepError naming the first port that somebody else holds, and the variable that moves ours."""
+        for name, (variable, _) in self.VARIABLES.items():
+            port = getattr(self, name)
+            if name == "mlflow" and os.environ.get("MLFLOW_TRACKING_URI"):
+                continue
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind(("127.0.0.1", port))
+                except OSError as error:
+                    raise StepError(
+                        f"port {port} for {name.replace('_', ' ')} is taken ({error.strerror}); end the program that holds it "
+                        f"or choose another: {variable}=<port>"
+                    ) from error
+
+
+def airflow_url() -> str:
+    return f"http://127.0.0.1:{Ports.read().airflow}"
+
+
+def mlflow_url() -> str:
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"http://127.0.0.1:{Ports.read().mlflow}"
+
+
+def secret(name: str, make=lambda: secrets.token_urlsafe(32)) -> str:
+    """A generated secret, kept in var/secrets/<name> with mode 600."""
+    path = var_folder() / "secrets" / name
+    if not path.is_file():
+        write_private(path, make())
+    return path.read_text("utf-8").strip()
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner may read; it is never readable by others, not even for a moment."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def fernet_key() -> str:
+    return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+
+
+def admin_password() -> str:
+    """Airflow's admin password, generated on first use into the file that the simple auth manager reads."""
+    path = var_folder() / "airflow" / "passwords.json"
+    if not path.is_file():
+        write_private(path, json.dumps({"admin": secrets.token_urlsafe(12)}))
+    return json.loads(path.read_text("utf-8"))["admin"]
+
+
+def environment() -> dict[str, str]:
+    """What every service gets: places and the mark; keys stay in files."""
+    var, ports = var_folder(), Ports.read()
+    return {
+        MARK: str(var),
+        "LEXLOOP_VAR": str(var),
+        "LEXLOOP_ENV_DIR": str(python_of("ml").parents[2]),
+        "LEXLOOP_STORE": os.environ.get("LEXLOOP_STORE", str(var / "store")),
+        "LEXLOOP_GATEWAY_PORT": str(ports.gateway),
+        "LEXLOOP_ENGINE_PORT": os.environ.get("LEXLOOP_ENGINE_PORT", "8100"),
+        "MLFLOW_TRACKING_URI": mlflow_url(),
+        "AIRFLOW_HOME": str(var / "airflow"),
+        "AIRFLOW_CONFIG": str(var / "airflow" / "airflow.cfg"),
+        "PYTHONPATH": str(REPOSITORY),
+        "PYTHONUNBUFFERED": "1",
+        "NO_PROXY": "127.0.0.1,localhost",
+        "no_proxy": "127.0.0.1,localhost",
+    }
+
+
+def write_airflow_config() -> None:
+    var, ports = var_folder(), Ports.read()
+    database = os.environ.get("LEXLOOP_DB", f"sqlite:///{var}/airflow/airflow.db")
+    values = {
+        "REPOSITORY": REPOSITORY,
+        "VAR": var,
+        "EXECUTOR": os.environ.get("LEXLOOP_EXECUTOR", "LocalExecutor"),
+        "DB": database,
+        "AIRFLOW_PORT": ports.airflow,
+        "FERNET_KEY": secret("fernet", fernet_key),
+        "API_SECRET": secret("api"),
+        "JWT_SECRET": secret("jwt"),
+    }
+    template = string.Template((REPOSITORY / "airflow.cfg.template").read_text("utf-8"))
+    write_private(var / "airflow" / "airflow.cfg", template.substitute({k: str(v) for k, v in values.items()}))
+
+
+def programs() -> dict[str, list[str]]:
+    """Service name -> argv, in the order of starting."""
+    var, ports = var_folder(), Ports.read()
+    airflow = [str(python_of("orchestrator")), "-m", "airflow"]
+    found: dict[str, list[str]] = {}
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        found["mlflow"] = [
+            *(str(python_of("ml")), "-m", "mlflow", "server", "--workers", "1"),
+            *("--host", "127.0.0.1", "--port", str(ports.mlflow)),
+            *(
+                "--backend-store-uri",
+                f"sqlite:///{var}/mlflow/mlflow.db",
+                "--artifacts-destination",
+                str(var / "mlflow" / "artifacts"),
+            ),
+        ]
+    # The log servers of scheduler and triggerer bind to every address; the API server reads the shared folder instead.
+    skip = {"scheduler": ["--skip-serve-logs"], "triggerer": ["--skip-serve-logs"]}
+    for name in ("api-server", "scheduler", "dag-processor", "triggerer"):
+        found[f"airflow-{name}"] = [*airflow, name, *skip.get(name, [])]
+    if (REPOSITORY / "legal_tasks" / "serving" / "releaser.py").is_file():
+        found["releaser"] = [str(python_of("orchestrator")), "-m", "legal_tasks.serving.releaser"]
+    return found
+
+
+def write_supervisor_config() -> Path:
+    """The supervisor's file: every program in its own group, restarted when it ends, its log bounded in size."""
+    var = var_folder()
+    logs = var / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    socket_path = var / "supervisor.sock"
+    if len(str(socket_path)) > 100:
+        raise StepError(f"LEXLOOP_VAR {var} is too long for a Unix socket (100 characters at most with its name); choose another")
+    variables = ",".join(f'{name}="{value.replace("%", "%%")}"' for name, value in environment().items())
+    lines = [
+        "[unix_http_server]",
+        f"file={socket_path}",
+        "chmod=0600",
+        "[supervisord]",
+        f"logfile={logs}/supervisord.log",
+        f"pidfile={var}/supervisord.pid",
+        f"childlogdir={logs}",
+        f"directory={REPOSITORY}",
+        f"environment={variables}",
+        *(["user=root"] if os.geteuid() == 0 else []),
+        "[rpcinterface:supervisor]",
+        "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface",
+        "[supervisorctl]",
+        f"serverurl=unix://{socket_path}",
+    ]
+    for name, argv in programs().items():
+        lines += [
+            f"[program:{name}]",
+            "command=" + " ".join(argv).replace("%", "%%"),
+            f"stdout_logfile={logs}/{name}.log",
+            "redirect_stderr=true",
+            "stdout_logfile_maxbytes=20MB",
+            "stdout_logfile_backups=2",
+            "autorestart=true",
+            "startsecs=3",
+            "startretries=5",
+            f"stopwaitsecs={45 if name == 'releaser' else 15}",
+            "stopasgroup=" + ("false" if name == "releaser" else "true"),
+            "killasgroup=true",
+        ]
+        if name == "mlflow":
+            lines.append('environment=MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false"')
+    path = var / "supervisord.conf"
+    write_private(path, "\n".join(lines) + "\n")
+    return path
+
+
+def marked_processes() -> dict[int, str]:
+    """{pid: command line} of live processes that were started for this var folder, except this one's own line."""
+    wanted = f"{MARK}={var_folder()}".encode()
+    own = {os.getpid()}
+    parent = os.getppid()
+    while parent > 1:
+        own.add(parent)
+        stat = Path(f"/proc/{parent}/stat")
+        parent = int(stat.read_text().rsplit(")", 1)[1].split()[1]) if stat.exists() else 0
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) in own:
+            continue
+        try:
+            if wanted in (entry / "environ").read_bytes().split(b"\0"):
+                found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+    return found
+
+
+def is_up() -> bool:
+    """The supervisor answers and so does Airflow's API server."""
+    return supervisor_pid() is not None and answers(f"{airflow_url()}/api/v2/monitor/health")
+
+
+def supervisor_pid() -> int | None:
+    path = var_folder() / "supervisord.pid"
+    if not path.is_file():
+        return None
+    pid = int(path.read_text())
+    return pid if pid in marked_processes() else None
+
+
+def answers(url: str, timeout_s: float = 2.0) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=timeout_s) as response:
+            return response.status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def migrate() -> None:
+    """Databases of Airflow and MLflow, side by side; then Airflow's pools (a task of a missing pool would wait for ever)."""
+    var = var_folder()
+    (var / "mlflow").mkdir(parents=True, exist_ok=True)
+    full = {**os.environ, **environment()}
+    jobs = []
+    marker = var / "airflow" / "migrated"
+    version = python_of("orchestrator").parents[1].joinpath("lexloop-lock.txt").read_text()
+    if marker.is_file() and marker.read_text() == version:
+        return
+    airflow = [str(python_of("orchestrator")), "-m", "airflow"]
+    jobs.append(
+        subprocess.Popen([*airflow, "db", "migrate"], env=full, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    )
+    if "mlflow" in programs():
+        argv = [str(python_of("ml")), "-m", "mlflow", "db", "upgrade", f"sqlite:///{var}/mlflow/mlflow.db"]
+        jobs.append(subprocess.Popen(argv, env=full, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+    for job in jobs:
+        said, _ = job.communicate()
+        if job.returncode:
+            raise StepError(
+                f"{' '.join(map(str, job.args))} failed with {job.returncode}:\n" + "\n".join(said.splitlines()[-15:])
+            )
+    pools = var / "airflow" / "pools.json"
+    pools.write_text(json.dumps({"training": {"slots": 1, "description": "one trainer at a time", "include_deferred": True}}))
+    subprocess.run([*airflow, "pools", "import", str(pools)], env=full, check=True, stdout=subprocess.DEVNULL)
+    marker.write_text(version)
+
+
+def up() -> bool:
+    """Start what does not run and wait until it answers; returns True where something had to be started."""
+    if is_up():
+        return False
+    stop(quiet=True)
+    if nginx_path() is None:
+        raise StepError("nginx is missing; install it: apt-get install nginx-light (make setup does it for root)")
+    Ports.read().check_free()
+    if os.environ.get("MLFLOW_TRACKING_URI"):
+        from legal_tasks.tracking import check_reachable
+
+        check_reachable(os.environ["MLFLOW_TRACKING_URI"])
+    admin_password()
+    write_airflow_config()
+    migrate()
+    config = write_supervisor_config()
+    argv = [str(python_of("orchestrator")), "-m", "supervisor.supervisord", "-c", str(config)]
+    subprocess.run(argv, env={**os.environ, **environment()}, check=True, stdout=subprocess.DEVNULL)
+    wait_healthy()
+    return True
+
+
+def wait_healthy() -> None:
+    """Wait until Airflow (with scheduler and DAG processor) and MLflow answer; StepError names what does not."""
+    started = time.monotonic()
+    wanted = {"Airflow": f"{airflow_url()}/api/v2/monitor/health", "MLflow": f"{mlflow_url()}/health"}
+    while True:
+        waiting = [name for name, url in wanted.items() if not answers(url)]
+        if not waiting and not scheduler_healthy():
+            waiting = ["Airflow's scheduler"]
+        if not waiting:
+            return
+        passed = time.monotonic() - started
+        if passed > START_TIMEOUT_S or (passed > 15 and supervisor_pid() is None):
+            raise StepError(f"{' and '.join(waiting)} did not come up in {passed:.0f} s; read {var_folder()}/logs/*.log")
+        time.sleep(1)
+
+
+def scheduler_healthy() -> bool:
+    try:
+        with urllib.request.urlopen(f"{airflow_url()}/api/v2/monitor/health", timeout=3) as response:
+            state = json.load(response)
+    except (urllib.error.URLError, OSError):
+        return False
+    return all((state.get(part) or {}).get("status") == "healthy" for part in ("metadatabase", "scheduler", "dag_processor"))
+
+
+def stop(quiet: bool = False) -> None:
+    """End the supervisor and, after it, every process that carries our mark; TERM first, KILL for what stays."""
+    pid = supervisor_pid()
+    if pid is not None:
+        os.kill(pid, signal.SIGTERM)
+        _wait_gone({pid}, 60)
+    left = marked_processes()
+    for victim in left:
+        _send(victim, signal.SIGTERM)
+    _wait_gone(set(left), 10)
+    for victim in marked_processes():
+        _send(victim, signal.SIGKILL)
+    _wait_gone(set(marked_processes()), 5)
+    if not quiet:
+        print("stopped: no process left" if not marked_processes() else f"still there: {marked_processes()}")
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+
+
+def _wait_gone(pids: set[int], timeout_s: float) -> None:
+    from legal_tasks.lease import process_start
+
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline and any(process_start(pid) is not None for pid in pids):
+        time.sleep(0.2)
+
+
+def status() -> int:
+    """Print a line per service; 0 when all run."""
+    if supervisor_pid() is None:
+        print("not running; start with: make up")
+        return 3
+    argv = [
+        str(python_of("orchestrator")),
+        "-m",
+        "supervisor.supervisorctl",
+        "-c",
+        str(var_folder() / "supervisord.conf"),
+        "status",
+    ]
+    code = subprocess.run(argv, env={**os.environ, **environment()}).returncode
+    print(f"Airflow {airflow_url()}   MLflow {mlflow_url()}   gateway http://127.0.0.1:{Ports.read().gateway}/v1")
+    return code
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m legal_tasks.services", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("action", choices=["up", "stop", "status"])
+    action = parser.parse_args(argv).action
+    from legal_tasks.tracking import TrackingError
+
+    try:
+        if action == "status":
+            return status()
+        if action == "stop":
+            stop()
+        elif up():
+            print(
+                f"Airflow {airflow_url()} (user admin, password in {var_folder()}/airflow/passwords.json)   MLflow {mlflow_url()}"
+            )
+    except (StepError, TrackingError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""Where and how a step runs: `step("data.clean", ...)` gives Airflow's own operator with the step's argv.
+
+A task's result is the last line that its step prints, as JSON: {artifact, digest, report, reused, ...}; only that travels.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+from datetime import timedelta
+from typing import Any
+
+from airflow.providers.standard.operators.bash import BashOperator
+from links import MlflowRunLink
+
+REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+OWNER = "legal-llm"
+
+
+def artifact(ti: Any, task_id: str) -> str:
+    """Folder of the artifact that a task of this run made (Jinja macro)."""
+    result = ti.xcom_pull(task_ids=task_id)
+    if not result or "artifact" not in result:
+        raise ValueError(f"task {task_id} of this run has no artifact: clear it and let it run again")
+    return shlex.quote(result["artifact"])
+
+
+def overrides(params: Any, fields: dict[str, str]) -> str:
+    """`--set` options for the fields of the trigger form that were filled in (Jinja macro)."""
+    words = []
+    for name, setting in fields.items():
+        value = params.get(name)
+        if value not in (None, "", []):
+            words += ["--set", f"{setting}={json.dumps(value, ensure_ascii=False)}"]
+    return " ".join(shlex.quote(word) for word in words)
+
+
+def recompute(params: Any, task_id: str) -> str:
+    """`--recompute` where the form names the task (Jinja macro)."""
+    return "--recompute" if task_id in (params.get("recompute") or []) else ""
+
+
+def first_day(dag_run: Any) -> str:
+    """First day of the month, Asia/Shanghai, that a run belongs to (Jinja macro): the date whose law counts."""
+    import pendulum
+
+    moment = pendulum.instance(dag_run.run_after).in_timezone("Asia/Shanghai")
+    return moment.start_of("month").to_date_string()
+
+
+def close_tracking(context: Any) -> None:
+    """End the run's parent in MLflow when the DAG run ends (callback of success and failure)."""
+    run = context["dag_run"]
+    status = "FINISHED" if str(run.state) in ("success", "DagRunState.SUCCESS") else "FAILED"
+    argv = [python("orchestrator"), "-m", "legal_tasks.tracking", "close", "--dag-run", run.run_id, "--status", status]
+    values = {**os.environ, "PYTHONPATH": REPOSITORY, "LEXLOOP_DAG": run.dag_id}
+    subprocess.run(argv, env=values, cwd=REPOSITORY, check=True, timeout=60)
+
+
+def python(environment_name: str) -> str:
+    """Interpreter of a work environment on this machine."""
+    folder = os.environ.get("LEXLOOP_ENV_DIR", os.path.join(REPOSITORY, "var", "env"))
+    return os.path.join(folder, environment_name, "bin", "python")
+
+
+MACROS = {
+    "artifact": artifact,
+    "overrides": overrides,
+    "recompute": recompute,
+    "first_day": first_day,
+    "quote": lambda text: shlex.quote(str(text)),
+}
+
+
+def environment(task_id: str) -> dict[str, str]:
+    """What the child process gets: no token of Airflow's, no secret."""
+    run = "{{ dag_run.run_id | replace('/', '_') }}"
+    var = os.environ.get("LEXLOOP_VAR", os.path.join(REPOSITORY, "var"))
+    passed = {
+        name: value
+        for name, value in os.environ.items()
+        if name in ("PATH", "HOME", "LANG", "TZ", "HF_ENDPOINT", "HF_HOME", "HF_HUB_OFFLINE", "CUDA_VISIBLE_DEVICES", "TMPDIR")
+        or name.startswith(("LEXLOOP_", "SSL_CERT", "NO_PROXY", "no_proxy"))
+    }
+    return {
+        **passed,
+        "PYTHONPATH": REPOSITORY,
+        "PYTHONUNBUFFERED": "1",
+        "LEXLOOP_VAR": var,
+        "LEXLOOP_DAG": "{{ dag.dag_id }}",
+        "LEXLOOP_DAG_RUN": "{{ dag_run.run_id }}",
+        "LEXLOOP_PROGRESS": f"{var}/runs/{run}/{task_id}.progress.json",
+        "LEXLOOP_RESULT": f"{var}/runs/{run}/{task_id}.json",
+        "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI", ""),
+    }
+
+
+def step(
+    name: str,
+    *,
+    inputs: dict[str, str] | None = None,
+    arguments: dict[str, str] | None = None,
+    fields: dict[str, str] | None = None,
+    env: str = "ml",
+    timeout_minutes: int = 60,
+    retries: int = 1,
+    **kwargs: Any,
+) -> BashOperator:
+    """A task that runs `python -m legal_tasks.<name>`.
+
+    `inputs` maps an option to the task whose artifact it takes; `arguments` maps an option to a Jinja text, which is
+    quoted; `fields` maps fields of the trigger form to settings. The task's id is the step's last word unless given.
+    """
+    task_id = kwargs.pop("task_id", name.rsplit(".", 1)[-1])
+    words = [shlex.quote(python(env)), "-m", f"legal_tasks.{name}"]
+    words += ["--profile", "{{ params.profile | quote }}", "{{ overrides(params, " + repr(fields or {}) + ") }}"]
+    words.append("{{ recompute(params, " + repr(task_id) + ") }}")
+    for option, source in (inputs or {}).items():
+        words += [f"--{option}", "{{ artifact(ti, " + repr(source) + ") }}"]
+    for option, text in (arguments or {}).items():
+        words += [f"--{option}", text]
+    operator = BashOperator(
+        task_id=task_id,
+        bash_command="exec " + " ".join(words),
+        env=environment(task_id),
+        cwd=REPOSITORY,
+        output_processor=json.loads,
+        owner=OWNER,
+        retries=retries,
+        retry_delay=timedelta(seconds=10),
+        execution_timeout=timedelta(minutes=timeout_minutes),
+        **kwargs,
+    )
+    operator.operator_extra_links = (MlflowRunLink(),)
+    return operator
