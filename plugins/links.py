@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
-from airflow.sdk import BaseOperatorLink, XCom
+from airflow.providers.common.compat.sdk import XCom
+from airflow.sdk import BaseOperatorLink
 
 
 class MlflowRunLink(BaseOperatorLink):

@@ -29,7 +29,7 @@ def artifact(ti: Any, task_id: str) -> str:
 
 def overrides(params: Any, fields: dict[str, str]) -> str:
     """`--set` options for the fields of the trigger form that were filled in (Jinja macro)."""
-    words = []
+    words = [word for text in params.get("overrides") or [] for word in ("--set", text)]
     for name, setting in fields.items():
         value = params.get(name)
         if value not in (None, "", []):

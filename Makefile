@@ -1,0 +1,47 @@
+# LexLoop's commands; `make help` lists them. Every target sets up what it needs.
+PYTHON ?= python3.11
+ENV_DIR := $(or $(LEXLOOP_ENV_DIR),$(CURDIR)/var/env)
+ORCHESTRATOR := $(ENV_DIR)/orchestrator/bin/python
+ML := $(ENV_DIR)/ml/bin/python
+PROFILE ?= small
+SOURCES ?=
+ARGS ?=
+export PYTHONPATH := $(CURDIR)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup retrain test test-all check up stop status rollback prepare
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+setup: ## check the machine, build the three environments, see that nginx is there
+	@$(PYTHON) -m legal_tasks.setup --nginx
+
+retrain: setup ## the whole monthly loop, ending with a model behind the gateway [PROFILE=small] [SOURCES=file.yaml] [ARGS=...]
+	@$(ORCHESTRATOR) -m legal_tasks.retrain --profile $(PROFILE) $(if $(SOURCES),--sources $(SOURCES)) $(ARGS)
+
+up: setup ## start Airflow, MLflow, the releaser and the gateway
+	@$(ORCHESTRATOR) -m legal_tasks.services up
+
+stop: ## stop them all; no process and no port stays
+	@if [ -x $(ORCHESTRATOR) ]; then $(ORCHESTRATOR) -m legal_tasks.services stop; else echo "nothing is set up"; fi
+
+status: ## show the services
+	@if [ -x $(ORCHESTRATOR) ]; then $(ORCHESTRATOR) -m legal_tasks.services status; else echo "nothing is set up"; fi
+
+rollback: setup ## put the previous model back in production
+	@$(ORCHESTRATOR) -m legal_tasks.serving.rollback
+
+prepare: setup ## the data phase alone: make prepare SOURCES=file.yaml OUT=folder
+	@$(ML) -m legal_tasks.data.prepare --profile $(PROFILE) --sources $(SOURCES) --output $(OUT)
+
+check: setup ## formatting, lint, types, DAGs; fixes nothing
+	@$(ML) -m ruff format --check .
+	@$(ML) -m ruff check .
+	@$(ML) -m mypy
+
+test: setup ## the tests, one whole embedded loop among them
+	@$(ML) -m pytest -m "not slow and not gpu" -q $(ARGS)
+
+test-all: setup ## the slow ones too
+	@$(ML) -m pytest -m "not gpu" -q $(ARGS)

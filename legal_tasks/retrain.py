@@ -1,0 +1,302 @@
+"""Run the monthly loop through Airflow and follow it to its end: a line per task, then the decision and the links.
+
+    python -m legal_tasks.retrain --profile small [--sources file.yaml] [--set area.module.field=value] [--recompute train]
+
+Starts the services that do not run. Writes var/retrain.json. Exits 0 unless the run failed; then 2 (the caller can fix it)
+or 1 (a bug), with the failing task's last lines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import sys
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from legal_tasks import services, settings
+from legal_tasks.step import EXIT_BUG, EXIT_CALLER, EXIT_DONE, StepError, var_folder
+from legal_tasks.tracking import TrackingError
+
+DAG = "monthly_retrain"
+POLL_S = 1.0
+ENDED = {"success", "failed", "skipped", "upstream_failed", "removed"}
+
+
+class Airflow:
+    """The few calls of Airflow's REST API that following a run needs; retries what SQLite's locks make fail."""
+
+    def __init__(self, url: str, password: str):
+        import httpx
+
+        self.url = url
+        self.client = httpx.Client(base_url=url, timeout=30, trust_env=False)
+        answer = self.client.post("/auth/token", json={"username": "admin", "password": password})
+        if answer.status_code >= 300:
+            raise StepError(f"Airflow at {url} refuses the admin password of var/airflow/passwords.json ({answer.status_code})")
+        self.client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+
+    def call(self, method: str, path: str, **options: Any) -> Any:
+        import httpx
+
+        for attempt in range(6):
+            try:
+                answer = self.client.request(method, f"/api/v2{path}", **options)
+            except httpx.TransportError as error:
+                if attempt == 5:
+                    raise StepError(f"Airflow at {self.url} does not answer: {error}; see: make status") from error
+                time.sleep(1 + attempt)
+                continue
+            if answer.status_code < 500 or attempt == 5:
+                break
+            time.sleep(1 + attempt)
+        if answer.status_code >= 400:
+            raise StepError(f"Airflow refused {method} {path} with {answer.status_code}: {answer.text[:500]}")
+        return answer.json() if answer.content else None
+
+    def wait_for_dag(self, dag_id: str, timeout_s: float = 90) -> None:
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            answer = self.client.get(f"/api/v2/dags/{dag_id}")
+            if answer.status_code == 200:
+                return
+            errors = self.call("GET", "/importErrors")
+            if errors["import_errors"]:
+                raise RuntimeError(f"Airflow cannot import a DAG: {errors['import_errors'][0]['stack_trace'][-1500:]}")
+            time.sleep(1)
+        raise StepError(
+            f"Airflow does not know the DAG {dag_id} after {timeout_s:.0f} s; read var/logs/airflow-dag-processor.log"
+        )
+
+
+def conf_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The run's conf: the trigger form's fields that were given."""
+    conf: dict[str, Any] = {"profile": arguments.profile}
+    if arguments.sources:
+        source = Path(arguments.sources)
+        if arguments.sources != "embedded" and not source.is_file():
+            raise StepError(
+                f"--sources {arguments.sources}: there is no such file; name a YAML that lists sources, or `embedded`"
+            )
+        conf["sources"] = arguments.sources if arguments.sources == "embedded" else str(source.absolute())
+    if arguments.base:
+        conf["base"] = arguments.base
+    if arguments.recompute:
+        conf["recompute"] = arguments.recompute
+    if arguments.set:
+        for text in arguments.set:
+            settings.parse_override(text)
+        conf["overrides"] = arguments.set
+    return conf
+
+
+class Follower:
+    """Prints each task's states and progress, and gathers what the run's summary needs."""
+
+    def __init__(self, airflow: Airflow, run_id: str):
+        self.airflow, self.run_id = airflow, run_id
+        self.folder = var_folder() / "runs" / run_id.replace("/", "_")
+        self.states: dict[str, str] = {}
+        self.shown: dict[str, float] = {}
+
+    def tasks(self) -> list[dict[str, Any]]:
+        found = self.airflow.call("GET", f"/dags/{DAG}/dagRuns/{self.run_id}/taskInstances", params={"limit": 100})
+        return sorted(found["task_instances"], key=lambda task: (task["start_date"] or "9", task["task_id"]))
+
+    def note(self, task: str) -> dict[str, Any]:
+        path = self.folder / f"{task}.json"
+        return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+
+    def follow(self, timeout_s: float) -> str:
+        """Until the run ends; its state."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            run = self.airflow.call("GET", f"/dags/{DAG}/dagRuns/{self.run_id}")
+            for task in self.tasks():
+                self.show(task)
+            if run["state"] in ("success", "failed"):
+                return run["state"]
+            time.sleep(POLL_S)
+        raise StepError(f"the run {self.run_id} did not end in {timeout_s:.0f} s; it goes on in Airflow, or raise --timeout-s")
+
+    def show(self, task: dict[str, Any]) -> None:
+        name, state = task["task_id"], task["state"]
+        if state == "running":
+            self.show_progress(name)
+        if state in (None, "scheduled", "queued") or self.states.get(name) == state:
+            return
+        self.states[name] = state
+        note = self.note(name) if state in ENDED else {}
+        extra = "reused" if note.get("reused") else note.get("reason", "")
+        if note.get("error"):
+            extra = note["error"].strip().splitlines()[-1]
+        seconds = f"{task['duration']:6.1f} s" if state in ENDED and task.get("duration") else " " * 8
+        print(f"{name:10s} {state:10s} {seconds}  {extra}".rstrip(), flush=True)
+
+    def show_progress(self, name: str) -> None:
+        path = self.folder / f"{name}.progress.json"
+        if not path.is_file():
+            return
+        state = json.loads(path.read_text("utf-8"))
+        if state["time"] - self.shown.get(name, 0) < 10:
+            return
+        self.shown[name] = state["time"]
+        numbers = " ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in state["numbers"].items())
+        eta = f" ETA {state['eta_s']:.0f} s" if state.get("eta_s") else ""
+        print(f"{name:10s}   {state['done']:g}/{state['total']:g} {numbers}{eta}", flush=True)
+
+
+def decide(state: str, notes: dict[str, dict[str, Any]]) -> tuple[str, list[str]]:
+    """(decision, reasons) from the run's state and the notes of prove, gate and release."""
+    for name, note in notes.items():
+        if note.get("error"):
+            return "failed", [f"{name}: {note['error'].strip()}"]
+    if state == "failed":
+        return "failed", ["a task failed without a word from its step: read its log in Airflow"]
+    for name in ("prove", "release"):
+        reason = notes.get(name, {}).get("reason", "")
+        if notes.get(name, {}).get("skipped"):
+            return ("unchanged" if reason.startswith("unchanged") else "refused"), _reasons(notes, reason)
+    return "released", _reasons(notes, "")
+
+
+def _reasons(notes: dict[str, dict[str, Any]], reason: str) -> list[str]:
+    said = decision_file(notes).get("reasons") or []
+    return list(said) if said else ([reason] if reason else [])
+
+
+def decision_file(notes: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """decision.json of this run's gate, or of the run that released what is in production; {} where there is none."""
+    folder = notes.get("gate", {}).get("artifact") or notes.get("prove", {}).get("production_decision")
+    path = Path(folder) / "decision.json" if folder else None
+    return json.loads(path.read_text("utf-8")) if path and path.is_file() else {}
+
+
+def summarise(follower: Follower, state: str, seconds: float) -> dict[str, Any]:
+    """What var/retrain.json holds."""
+    tasks = follower.tasks()
+    notes = {task["task_id"]: follower.note(task["task_id"]) for task in tasks}
+    decision, reasons = decide(state, notes)
+    gate = decision_file(notes)
+    records = notes.get("clean", {}).get("report", {}).get("records", {})
+    release = notes.get("release", {}).get("report", {})
+    compress = notes.get("compress", {})
+    base = notes.get("train", {}).get("report", {}).get("base")
+    failed = next((note for note in notes.values() if note.get("error")), None)
+    code = EXIT_DONE if decision != "failed" else (failed or {}).get("exit", EXIT_BUG)
+    production = production_model()
+    return {
+        "dag_run_id": follower.run_id,
+        "decision": decision,
+        "reasons": reasons,
+        "model": {
+            "name": "legal-llm",
+            "version": release.get("version") or (production or {}).get("version"),
+            "base": base,
+            "formats": sorted((compress.get("report", {}).get("formats") or {}).keys()) or None,
+            "digest": compress.get("digest"),
+        },
+        "metrics": gate.get("metrics", {}),
+        "records": records,
+        "tasks": [
+            {
+                "id": task["task_id"],
+                "state": task["state"],
+                "seconds": task.get("duration"),
+                "reused": bool(notes[task["task_id"]].get("reused")),
+            }
+            for task in tasks
+        ],
+        "endpoint": f"http://127.0.0.1:{services.Ports.read().gateway}/v1" if production else None,
+        "mlflow_run_url": next((n["mlflow_run_url"] for n in reversed(list(notes.values())) if n.get("mlflow_run_url")), None),
+        "airflow_run_url": f"{services.airflow_url()}/dags/{DAG}/runs/{follower.run_id}",
+        "seconds": round(seconds, 1),
+        "exit": code,
+    }
+
+
+def production_model() -> dict[str, Any] | None:
+    """What the releaser says is in production (var/releaser.json), or None."""
+    path = var_folder() / "releaser.json"
+    if not path.is_file():
+        return None
+    return json.loads(path.read_text("utf-8")).get("production")
+
+
+def print_summary(summary: dict[str, Any]) -> None:
+    print()
+    if summary["metrics"]:
+        print(f"{'metric':24s} {'base':>8s} {'champion':>9s} {'candidate':>10s} {'bound':>8s} {'n':>6s}  verdict")
+    for name, row in summary["metrics"].items():
+        cells = [_number(row.get(key)) for key in ("base", "champion", "challenger", "bound")]
+        n = "" if row.get("n") is None else str(row["n"])
+        print(f"{name:24s} {cells[0]:>8s} {cells[1]:>9s} {cells[2]:>10s} {cells[3]:>8s} {n:>6s}  {row.get('verdict', '')}")
+    print(f"\ndecision: {summary['decision']}" + (f" ({summary['seconds']:.0f} s)"))
+    for reason in summary["reasons"]:
+        print(f"  - {reason}")
+    print(f"Airflow   {summary['airflow_run_url']}")
+    if summary["mlflow_run_url"]:
+        print(f"MLflow    {summary['mlflow_run_url']}")
+    if summary["endpoint"]:
+        print(f"model     {summary['endpoint']}  (legal-llm version {summary['model']['version']}; key in var/secrets/api_keys)")
+
+
+def _number(value: Any) -> str:
+    return "-" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def retrain(arguments: argparse.Namespace) -> int:
+    try:
+        settings.load(arguments.profile)
+        conf = conf_of(arguments)
+    except settings.SettingsError as error:
+        raise StepError(str(error)) from error
+    started = time.monotonic()
+    first = not (var_folder() / "airflow" / "passwords.json").is_file()
+    services.up()
+    password = services.admin_password()
+    if first:
+        print(
+            f"Airflow {services.airflow_url()}: user admin, password {password} (shown once; it stays in var/airflow/passwords.json)"
+        )
+    airflow = Airflow(services.airflow_url(), password)
+    airflow.wait_for_dag(DAG)
+    run_id = f"make__{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H-%M-%S}__{uuid.uuid4().hex[:4]}"
+    airflow.call("POST", f"/dags/{DAG}/dagRuns", json={"dag_run_id": run_id, "logical_date": None, "conf": conf})
+    airflow.call("PATCH", f"/dags/{DAG}", params={"update_mask": "is_paused"}, json={"is_paused": False})
+    print(f"run {run_id}", flush=True)
+    follower = Follower(airflow, run_id)
+    state = follower.follow(arguments.timeout_s)
+    summary = summarise(follower, state, time.monotonic() - started)
+    path = var_folder() / "retrain.json"
+    temporary = path.with_name("retrain.json.part")
+    temporary.write_text(json.dumps(summary, ensure_ascii=False, indent=1) + "\n", "utf-8")
+    os.replace(temporary, path)
+    print_summary(summary)
+    return summary["exit"]
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m legal_tasks.retrain", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--profile", default="small", help="which settings (default: small)")
+    parser.add_argument("--sources", help="YAML that lists the sources (default: the profile's)")
+    parser.add_argument("--base", help="base model (default: the profile's)")
+    parser.add_argument("--set", action="append", default=[], metavar="area.module.field=value", help="override a setting")
+    parser.add_argument("--recompute", action="append", default=[], metavar="TASK", help="do this task again")
+    parser.add_argument("--timeout-s", type=float, default=6 * 3600, help="give up following after this many seconds")
+    arguments = parser.parse_args(argv)
+    try:
+        return retrain(arguments)
+    except (StepError, TrackingError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_CALLER
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""Every DAG: imports in the orchestrator's environment, has owner, tags, docs, schedule; parses fast; no heavy import."""
+
+import json
+import subprocess
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def dag(tmp_path_factory):
+    import os
+
+    from tests.conftest import REPOSITORY
+
+    folder = os.environ.get("LEXLOOP_ENV_DIR", str(REPOSITORY / "var" / "env"))
+    home = tmp_path_factory.mktemp("airflow")
+    done = subprocess.run(
+        [f"{folder}/orchestrator/bin/python", str(REPOSITORY / "tests" / "dags" / "probe.py"), str(REPOSITORY)],
+        capture_output=True,
+        text=True,
+        env={"AIRFLOW_HOME": str(home), "PATH": "/usr/bin:/bin", "HOME": str(home), "PYTHONPATH": str(REPOSITORY)},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def test_the_monthly_dag_has_its_twelve_tasks_in_order(dag):
+    names = [
+        "collect",
+        "clean",
+        "check",
+        "split",
+        "train",
+        "merge",
+        "evaluate",
+        "compress",
+        "compare",
+        "prove",
+        "gate",
+        "release",
+    ]
+    assert [task["id"] for task in dag["tasks"]] == names
+    for before, task in zip(names, dag["tasks"][1:], strict=False):
+        assert before in task["up"]
+
+
+def test_the_monthly_dag_is_documented_and_scheduled(dag):
+    assert dag["dag_id"] == "monthly_retrain" and dag["tags"] and "When it fails" in dag["doc"]
+    assert "0 3 1 * *" in dag["schedule"] and "Asia/Shanghai" in dag["schedule"] and dag["max_active_runs"] == 1
+
+
+def test_every_task_has_owner_retries_timeout_pool_and_doc(dag):
+    for task in dag["tasks"]:
+        assert task["owner"] == "legal-llm" and task["retries"] >= 1 and task["timeout"] > 0 and task["pool"] and task["doc"], (
+            task["id"]
+        )
+    assert next(t for t in dag["tasks"] if t["id"] == "train")["pool"] == "training"
+    assert all(task["links"] == ["MLflow run"] for task in dag["tasks"])
+
+
+def test_the_dag_file_parses_fast_and_imports_no_torch(dag):
+    assert dag["seconds"] < 1 and not dag["torch"]
+
+
+def test_the_trigger_form_is_typed_described_and_sectioned(dag):
+    for name, param in dag["params"].items():
+        assert param["description"] and param["schema"].get("section") and param["schema"].get("type"), name
+    assert dag["params"]["epochs"]["schema"]["exclusiveMinimum"] == 0
+
+
+def test_every_task_calls_a_module_that_exists_with_options_that_it_has(dag, repository):
+    import importlib
+    import re
+
+    from legal_tasks.step import Output, describe_params
+
+    for task in dag["tasks"]:
+        name = re.search(r"-m (legal_tasks\.[\w.]+)", task["command"]).group(1)
+        options = set(re.findall(r" --([a-z0-9-]+)", re.sub(r"\{\{.*?\}\}", "", task["command"]))) - {"profile"}
+        specs = describe_params(importlib.import_module(name).Params)
+        known = {s.flag[2:] for s in specs if not isinstance(s.option, Output)}
+        assert options <= known, f"{task['id']}: {options - known}"
+        for step, field in re.findall(r"'(\w+\.\w+)\.(\w+)'", task["command"]):
+            fields = {s.name for s in describe_params(importlib.import_module(f"legal_tasks.{step}").Params)}
+            assert field in fields, f"{task['id']}: {step}.{field}"
