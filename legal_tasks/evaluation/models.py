@@ -1,0 +1,293 @@
+"""Evaluate one model on suites: lm-evaluation-harness runs its tasks on our `LM`, every item's answer is kept."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import chdir, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from legal_tasks.evaluation import choices, safety
+from legal_tasks.evaluation.items import GENERATED, Row, read_items, suites_in, write_lines
+from legal_tasks.evaluation.lm import Scorer, as_lm
+from legal_tasks.step import StepError, environment_lock, store
+
+VERSION = 1  # raised when the same model and items should give other rows
+TASKS = Path(__file__).parent / "tasks"
+STOCK = {"ceval-valid": Path("ceval/ceval-exam"), "cmmlu": Path("haonan-li/cmmlu")}
+POOLED = "general"
+
+Tell = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class How:
+    """Everything but model and items that decides the rows; it is part of the key of the result."""
+
+    rank_texts: tuple[str, ...] = ()  # suites whose option texts are ranked; the others are answered by letters
+    limit: int | None = None  # items per suite
+    new_tokens: int = 64  # of a generated answer
+
+    def key(self) -> dict[str, Any]:
+        return {
+            "version": VERSION,
+            "rank_texts": sorted(self.rank_texts),
+            "limit": self.limit,
+            "new_tokens": self.new_tokens,
+            "extractor": safety.EXTRACTOR_VERSION,
+            "environment": environment_lock(),
+        }
+
+
+def evaluate_model(
+    model_path: Path,
+    items: Path,
+    suites: Sequence[str] = (),
+    *,
+    format: str | None = None,
+    how: How | None = None,
+    device: str = "cpu",
+    tell: Tell | None = None,
+) -> dict[str, Any]:
+    """Answer every item of `suites` (default: all in `items`) with the model: {suites: {name: {rows, summary}}, ...}.
+
+    `model_path`: a model folder, an artifact with `model/`, or a .gguf file; `format`: merged, gptq or gguf (default:
+    what the files say). `items`: a folder of <suite>.jsonl, with the stock layouts `ceval/ceval-exam` and
+    `haonan-li/cmmlu` in it or beside it where there are any. `tell(fraction, what)` follows the work.
+    """
+    from legal_tasks.compression.load import load_model
+
+    path, found = resolve_model(model_path)
+    model, tokenizer = load_model(path, format or found, device)
+    return evaluate_loaded(model, tokenizer, items, suites, how=how, tell=tell)
+
+
+def evaluate_cached(
+    model_path: Path, items: Path, suites: Sequence[str] = (), *, how: How | None = None, device: str = "cpu", tell: Tell | None = None
+) -> tuple[Path, bool]:
+    """As `evaluate_model`, through the store: (folder of <suite>.jsonl and summary.json, was it there before)."""
+    how = how or How()
+    path, form = resolve_model(model_path)
+    parts = {**how.key(), "suites": sorted(suites), "format": form}
+    inputs = {"model": path.parent if form == "gguf" else path}
+    inputs |= {f"suite {name}": items / f"{name}.jsonl" for name in suites}
+    inputs |= {f"stock {name}": folder for name, folder in stock_folders(items).items()}
+
+    def make(folder: Path) -> dict[str, Any]:
+        found = evaluate_model(model_path, items, suites, how=how, device=device, tell=tell)
+        write_results(folder, found)
+        return {"suites": {name: len(part["rows"]) for name, part in found["suites"].items()}, "seconds": found["seconds"]}
+
+    artifact = store().get_or_make("evaluation.model", parts, inputs, make)
+    return artifact.path, artifact.reused
+
+
+def write_results(folder: Path, found: Mapping[str, Any]) -> None:
+    """<suite>.jsonl with every item's row, and summary.json."""
+    for name, part in found["suites"].items():
+        write_lines(folder / f"{name}.jsonl", part["rows"])
+    summary = {name: part["summary"] for name, part in found["suites"].items()}
+    text = json.dumps({**{k: v for k, v in found.items() if k != "suites"}, "suites": summary}, ensure_ascii=False, indent=1)
+    (folder / "summary.json").write_text(text + "\n", "utf-8")
+
+
+def resolve_model(path: Path) -> tuple[Path, str]:
+    """(folder or file to load, format) of a model folder, an artifact that holds `model/`, or a .gguf file."""
+    path = Path(path)
+    if path.suffix == ".gguf":
+        return path, "gguf"
+    for folder in (path, path / "model"):
+        config = folder / "config.json"
+        if config.is_file():
+            quantised = "quantization_config" in json.loads(config.read_text("utf-8"))
+            return folder, "gptq" if quantised else "merged"
+    raise StepError(f"{path} holds no model: name a folder with config.json and *.safetensors, or a .gguf file")
+
+
+def stock_folders(items: Path) -> dict[str, Path]:
+    """The data sets in their own layout that lie in `items` or beside it: {ceval-valid|cmmlu: folder}."""
+    found = {}
+    for name, place in STOCK.items():
+        for root in (items, items.parent):
+            if (root / place / "README.md").is_file():
+                found[name] = root / place
+                break
+    return found
+
+
+def evaluate_loaded(
+    model: Any, tokenizer: Any, items: Path, suites: Sequence[str] = (), *, how: How | None = None, tell: Tell | None = None
+) -> dict[str, Any]:
+    """`evaluate_model` for a model that is already loaded."""
+    from legal_tasks.training.chat import template_hash
+
+    started = time.time()
+    how = how or How()
+    suites = tuple(suites) or tuple(suites_in(items))
+    for name in suites:
+        if not (items / f"{name}.jsonl").is_file():
+            raise StepError(f"there is no suite {name} in {items}; there are {', '.join(suites_in(items)) or 'none'}")
+    template = template_hash(tokenizer)
+    say = tell or (lambda fraction, what: None)
+    scorer = Scorer(model, tokenizer, tell=lambda done, total: say(done / total, "items"))
+    generated = max(1, min(how.new_tokens, scorer.max_length // 2))
+    with _quiet():
+        own = [_task(name, items, how, tokenizer.eos_token, generated) for name in suites]
+        samples = _run(scorer, own) if own else {}
+        stock = {name: _run_stock(scorer, name, folder) for name, folder in stock_folders(items).items()}
+    found = {name: _rows(name, samples[name]) for name in suites} | {n: _stock_rows(s) for n, s in stock.items()}
+    if POOLED not in suites and stock:
+        found[POOLED] = [row for name in stock for row in found[name]]
+    forms = {name: "text" if name in how.rank_texts else "letters" for name in suites}
+    return {
+        "suites": {name: {"rows": rows, "summary": summarise(rows, forms.get(name, "letters"))} for name, rows in found.items()},
+        "template": template,
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+        "prompts_truncated": scorer.truncated,
+        "seconds": round(time.time() - started, 2),
+    }
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """lm-eval's notes on its own configuration, kept out of the task's log; its warnings about data stay."""
+    loggers = [logging.getLogger("lm_eval"), logging.getLogger("lm_eval.api.task"), logging.getLogger("datasets")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+
+
+def _task(suite: str, items: Path, how: How, end: str, new_tokens: int) -> Any:
+    """The lm-eval task of a suite: its own under tasks/, the one for prompts, or `exam` for any other."""
+    from lm_eval.api.task import ConfigurableTask
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    kind = read_items(items / f"{suite}.jsonl", split=None)[0]["kind"]
+    fallback = kind if kind in GENERATED else "exam"
+    name = suite if (TASKS / suite / f"{suite}.yaml").is_file() else fallback
+    config = load_yaml(TASKS / name / f"{name}.yaml")
+    if (config["output_type"] == "generate_until") != (kind in GENERATED):
+        raise StepError(f"suite {suite}: items of kind {kind} do not fit the task {name}; rename the suite in the sources")
+    config["task"] = suite
+    config["dataset_kwargs"] = {"items": str(items), "suite": suite, "limit": how.limit}
+    config["metadata"] = {"version": config["metadata"]["version"]}
+    if kind in GENERATED:
+        config["generation_kwargs"] = {**config["generation_kwargs"], "max_gen_toks": new_tokens}
+    else:
+        form = "text" if suite in how.rank_texts else "letters"
+        config["dataset_kwargs"] |= {"form": form, "end": end}
+    return ConfigurableTask(config=config)
+
+
+def _run(scorer: Scorer, tasks: list[Any], manager: Any = None) -> dict[str, list[dict[str, Any]]]:
+    from lm_eval import simple_evaluate
+    from lm_eval.tasks import TaskManager
+
+    manager = manager or TaskManager(include_path=str(TASKS), include_defaults=False)
+    out = simple_evaluate(
+        model=as_lm(scorer),
+        tasks=tasks,
+        task_manager=manager,
+        apply_chat_template=True,
+        bootstrap_iters=0,
+        log_samples=True,
+    )
+    return out["samples"]
+
+
+def _run_stock(scorer: Scorer, name: str, folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """lm-eval's own tasks on a local copy: they look for `ceval/ceval-exam` or `haonan-li/cmmlu` where they run."""
+    import datasets
+    import lm_eval.tasks
+    import yaml
+
+    header = (folder / "README.md").read_text("utf-8").split("---")
+    configs = yaml.safe_load(header[1]).get("configs", []) if len(header) > 2 else []
+    stock = Path(lm_eval.tasks.__file__).parent / name.split("-")[0]
+    manager = lm_eval.tasks.TaskManager(include_path=str(stock), include_defaults=False)
+    tasks = [task for task in (f"{name}_{config['config_name']}" for config in configs) if task in manager.all_subtasks]
+    if not tasks:
+        raise StepError(f"{folder}/README.md names no subject of {name} under `configs`: copy the data set's own README.md")
+    before = datasets.config.HF_DATASETS_CACHE
+    with tempfile.TemporaryDirectory() as cache, chdir(folder.parent.parent):
+        datasets.config.HF_DATASETS_CACHE = Path(cache)
+        try:
+            return _run(scorer, tasks, manager)
+        finally:
+            datasets.config.HF_DATASETS_CACHE = before
+
+
+def _rows(suite: str, samples: list[dict[str, Any]]) -> list[Row]:
+    rows = []
+    for sample in sorted(samples, key=lambda sample: sample["doc_id"]):
+        doc = sample["doc"]
+        row: Row = {"id": doc["id"], **{key: doc.get(key) for key in ("template", "category", "wording", "kind")}}
+        if doc["kind"] in GENERATED:
+            text = sample["filtered_resps"][0]
+            label = safety.classify(text)
+            wanted = "refused" if doc["kind"] == "refusal" else "answered"
+            row |= {"answer": text, "picked": label, "scores": None, "correct": int(label == wanted), "partial": None}
+        else:
+            scores = _finite(suite, doc["id"], [float(value) for value, _ in sample["filtered_resps"]])
+            row |= {"answer": doc["answer"], "scores": scores, "chance": choices.chance([doc]), **choices.judge(doc, scores)}
+        rows.append(row)
+    return rows
+
+
+def _stock_rows(samples: Mapping[str, list[dict[str, Any]]]) -> list[Row]:
+    rows = []
+    for task, answers in sorted(samples.items()):
+        for sample in sorted(answers, key=lambda sample: sample["doc_id"]):
+            ident = f"{task}/{sample['doc_id']}"
+            scores = _finite(task, ident, [float(value) for value, _ in sample["filtered_resps"]])
+            right, picked = int(sample["target"]), max(range(len(scores)), key=scores.__getitem__)
+            row: Row = {"id": ident, "template": None, "category": task, "wording": None, "kind": "choice"}
+            row |= {"answer": ["ABCD"[right]], "picked": ["ABCD"[picked]], "correct": int(right == picked)}
+            rows.append({**row, "partial": float(right == picked), "scores": scores, "chance": 1 / len(scores)})
+    return rows
+
+
+def _finite(suite: str, ident: str, scores: list[float]) -> list[float]:
+    if not all(math.isfinite(score) for score in scores):
+        raise StepError(f"suite {suite}, item {ident}: the model gives {scores}; its weights hold NaN or overflow: train it again")
+    return [round(score, 6) for score in scores]
+
+
+def summarise(rows: Sequence[Row], form: str) -> dict[str, Any]:
+    """Share right with n, by wording and by category; for prompts the share of each class of answer."""
+    kind = rows[0]["kind"] if rows else "choice"
+    found: dict[str, Any] = {"n": len(rows), "accuracy": share(rows), "kind": kind}
+    for field in ("wording", "category"):
+        values = sorted({row[field] for row in rows if row[field]})
+        if values:
+            parts = {value: [row for row in rows if row[field] == value] for value in values}
+            found[f"by_{field}"] = {value: {"n": len(part), "accuracy": share(part)} for value, part in parts.items()}
+    if kind in GENERATED:
+        return found | {"classes": {label: sum(row["picked"] == label for row in rows) for label in safety.CLASSES}}
+    partial = sum(row["partial"] for row in rows) / len(rows) if rows else None
+    return found | {"form": form, "partial": partial, "chance": sum(r["chance"] for r in rows) / len(rows) if rows else None}
+
+
+def share(rows: Sequence[Row]) -> float | None:
+    return sum(row["correct"] for row in rows) / len(rows) if rows else None
+
+
+def set_threads(threads: int) -> None:
+    """Torch's threads; 0 leaves torch's own choice."""
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
