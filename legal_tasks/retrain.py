@@ -261,7 +261,7 @@ def retrain(arguments: argparse.Namespace) -> int:
     password = services.admin_password()
     if first:
         print(
-            f"Airflow {services.airflow_url()}: user admin, password {password} (shown once; it stays in var/airflow/passwords.json)"
+            f"Airflow {services.airflow_url()}: user admin, password {password} (shown once; kept in var/airflow/passwords.json)"
         )
     airflow = Airflow(services.airflow_url(), password)
     airflow.wait_for_dag(DAG)
