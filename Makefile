@@ -9,7 +9,7 @@ ARGS ?=
 export PYTHONPATH := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup retrain test test-all check up stop status rollback prepare
+.PHONY: help setup retrain test test-all check up stop status rollback prepare bench
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -45,3 +45,6 @@ test: setup ## the tests, one whole embedded loop among them
 
 test-all: setup ## the slow ones too
 	@$(ML) -m pytest -m "not gpu" -q $(ARGS)
+
+bench: setup ## benchmarks: make bench NAME=retrain; results in benchmarks/results/
+	@$(ML) -m benchmarks.$(NAME)

@@ -93,7 +93,7 @@ TRAIN = {
     "lora_dropout": "training.lora.dropout",
     "learning_rate": "training.lora.learning_rate",
     "epochs": "training.lora.epochs",
-    "batch_size": "training.lora.batch_size",
+    "batch_size": "training.lora.batch",
     "seed": "training.lora.seed",
 }
 GATE = {

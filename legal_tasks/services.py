@@ -280,9 +280,7 @@ def migrate() -> None:
     for job in jobs:
         said, _ = job.communicate()
         if job.returncode:
-            raise StepError(
-                f"{' '.join(map(str, job.args))} failed with {job.returncode}:\n" + "\n".join(said.splitlines()[-15:])
-            )
+            raise StepError(f"{job.args!r} failed with {job.returncode}:\n" + "\n".join(said.splitlines()[-15:]))
     pools = var / "airflow" / "pools.json"
     pools.write_text(json.dumps({"training": {"slots": 1, "description": "one trainer at a time", "include_deferred": True}}))
     subprocess.run([*airflow, "pools", "import", str(pools)], env=full, check=True, stdout=subprocess.DEVNULL)
