@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from legal_tasks.artifacts import digest_path
-from legal_tasks.step import Input, Output, Runtime, StepError, main, work_folder
+from legal_tasks.step import Input, Option, Output, Runtime, StepError, describe_params, main, work_folder
 from legal_tasks.training import base as bases
 from legal_tasks.training import checkpoints
 from legal_tasks.training import rows as sets
@@ -156,9 +156,9 @@ def add_adapter(model, params: Params):
 
 def describe(params: Params, updates: int) -> dict[str, Any]:
     """What a checkpoint must share with a run that resumes it: data, base, shapes, optimiser and schedule."""
-    names = ("r", "alpha", "dropout", "targets", "learning_rate", "batch", "accumulation", "warmup", "schedule")
-    names += ("max_length", "copies", "seed")
-    values = {name: getattr(params, name) for name in names}
+    values = {spec.name: getattr(params, spec.name) for spec in describe_params(Params) if type(spec.option) is Option}
+    for name in ("base", "epochs"):  # the base's content counts, not its name; epochs are counted in updates
+        del values[name]
     digests = {"data": digest_path(params.data), "base": digest_path(bases.resolve(params.base))}
     return values | digests | {"updates": updates, "optimiser": "adamw", "version": VERSION}
 

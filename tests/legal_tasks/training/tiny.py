@@ -81,3 +81,28 @@ def make_split(folder: Path, training: int = 48, validation: int = 8) -> Path:
         lines = [json.dumps(make_record(number), ensure_ascii=False) for number in numbers]
         (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
+
+
+def make_exam(folder: Path, items: int = 24) -> Path:
+    """legal_exam.jsonl in the normalised form, under exams/ as data.collect leaves it."""
+    target = folder / "exams"
+    target.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for number in range(items):
+        options = {"A": f"第{number}条", "B": f"第{number + 1}条", "C": "解除", "D": "违约金"}
+        item = {
+            "id": f"e{number}",
+            "suite": "legal_exam",
+            "question": f"租赁合同期限{number}年，规定第几条？",
+            "options": options,
+            "answer": ["ABCD"[number % 4]],
+            "category": "statute",
+            "wording": "unseen",
+            "template": f"t{number % 5}",
+            "split": "test",
+            "kind": "choice",
+            "reference": None,
+        }
+        lines.append(json.dumps(item, ensure_ascii=False))
+    (target / "legal_exam.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
