@@ -1,6 +1,6 @@
 """Evaluate base, challenger and champion on the same items with lm-evaluation-harness; every item's answer is kept.
 
-    python -m legal_tasks.evaluation.harness --profile small --challenger MERGE --base BASE --exams COLLECT
+    python -m legal_tasks.evaluation.harness --profile small --challenger MERGE --items COLLECT
 
 The suites are the exam files of the sources (each a domain suite of this run, unless it is one of the standing
 benchmarks by name) and those of `standing`, which are asked at every run. A model's rows are kept in the store under
@@ -21,6 +21,7 @@ from legal_tasks.evaluation.items import read_items, suites_in
 from legal_tasks.evaluation.models import VERSION as MODEL_VERSION
 from legal_tasks.evaluation.models import How, evaluate_cached, evaluate_model, set_threads, stock_folders
 from legal_tasks.step import Input, Output, Runtime, StepError, main, progress
+from legal_tasks.training import base as bases
 
 __all__ = ["evaluate_model"]
 
@@ -30,9 +31,9 @@ VERSION = MODEL_VERSION
 @dataclass(frozen=True)
 class Params:
     challenger: Annotated[Path, Input("the merged new model: a model folder or the artifact of training.merge")]
-    base: Annotated[Path, Input("the base model, as it was before training")]
-    exams: Annotated[Path, Input("the artifact of data.collect, or a folder of normalised <suite>.jsonl")]
+    items: Annotated[Path, Input("the artifact of data.collect, or a folder of normalised <suite>.jsonl")]
     output: Annotated[Path, Output("folder with <role>/<suite>.jsonl, <role>/summary.json and summary.json")]
+    base: Annotated[str, "the base model: embedded, a folder, or a hub id"] = "embedded"
     champion: Annotated[Path | None, Input("the model in production, where there is one")] = None
     standing: Annotated[Path | None, Input("folder of suites asked at every run, beside those of the sources")] = None
     rank_texts: Annotated[tuple[str, ...], "suites answered by ranking the option texts, which the prompt does not show"] = ()
@@ -47,6 +48,10 @@ class Params:
             raise StepError(f"--limit must be at least 1, got {self.limit}; leave it out to ask every item")
         if self.new_tokens < 1:
             raise StepError(f"--new-tokens must be at least 1, got {self.new_tokens}")
+
+
+def extra_inputs(params: Params) -> dict[str, Path]:
+    return {"base": bases.resolve(params.base)}
 
 
 @dataclass
@@ -65,15 +70,15 @@ def exams_folder(path: Path) -> Path:
 def run(params: Params) -> Report:
     started = time.time()
     set_threads(params.threads)
-    items = params.output / "items"
-    suites = gather(params, items)
+    folder_of_items = params.output / "items"
+    suites = gather(params, folder_of_items)
     how = How(params.rank_texts, params.limit, params.new_tokens)
-    models = {"base": params.base, "champion": params.champion, "challenger": params.challenger}
+    models = {"base": bases.resolve(params.base), "champion": params.champion, "challenger": params.challenger}
     roles = {role: path for role, path in models.items() if path is not None}
     reused, found = [], {}
     for number, (role, path) in enumerate(roles.items()):
         tell = _teller(number, len(roles), role)
-        folder, was_there = evaluate_cached(path, items, tuple(suites), how=how, device=params.device, tell=tell)
+        folder, was_there = evaluate_cached(path, folder_of_items, tuple(suites), how=how, device=params.device, tell=tell)
         reused += [role] if was_there else []
         target = params.output / role
         target.mkdir()
@@ -84,7 +89,7 @@ def run(params: Params) -> Report:
     for name, part in found["challenger"].items():
         suites.setdefault(name, {"origin": "standing", "kind": part["kind"]})
         suites[name]["n"] = part["n"]
-    shutil.rmtree(items)
+    shutil.rmtree(folder_of_items)
     summary = {"suites": suites, "roles": found, "how": how.key()}
     (params.output / "summary.json").write_text(json.dumps(summary, ensure_ascii=False, indent=1) + "\n", "utf-8")
     short = {role: {name: _short(part) for name, part in suites_.items()} for role, suites_ in found.items()}
@@ -98,7 +103,7 @@ def gather(params: Params, target: Path) -> dict[str, dict[str, Any]]:
     """
     target.mkdir()
     found: dict[str, dict[str, Any]] = {}
-    for origin, root in (("sources", params.exams), ("standing", params.standing)):
+    for origin, root in (("sources", params.items), ("standing", params.standing)):
         if root is None:
             continue
         folder = exams_folder(root)
@@ -113,7 +118,7 @@ def gather(params: Params, target: Path) -> dict[str, dict[str, Any]]:
             if place.parent.name not in params.skip and not copy.exists():
                 shutil.copytree(place, copy)
     if not found:
-        raise StepError(f"--exams {params.exams} holds no suites (*.jsonl): list evaluation sets under `exams` in the sources")
+        raise StepError(f"--items {params.items} holds no suites (*.jsonl): list evaluation sets under `exams` in the sources")
     unknown = set(params.rank_texts) - found.keys()
     if unknown and not params.standing:
         print(f"note: rank_texts names {', '.join(sorted(unknown))}, which this run does not ask")

@@ -1,0 +1,86 @@
+"""The comparison and the decision as Markdown tables, with the specification's own headings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+NAMES = {
+    "legal_exam": "法律考试（未见过的措辞）",
+    "case_analysis": "案例分析",
+    "general": "通用能力",
+    "refusal": "有害请求拒答率",
+    "over_refusal": "无害请求误拒率（越低越好）",
+}
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
+
+
+def percent(value: float | None) -> str:
+    return "—" if value is None else f"{100 * value:.1f}%"
+
+
+def points(value: float | None) -> str:
+    return "—" if value is None else f"{100 * value:+.1f}"
+
+
+def _share(part: Mapping[str, Any] | None) -> str:
+    return "—" if part is None else f"{percent(part['value'])} [{percent(part['low'])}, {percent(part['high'])}]"
+
+
+def _delta(part: Mapping[str, Any] | None) -> str:
+    return "—" if part is None else f"{points(part['value'])} [{points(part['low'])}, {points(part['high'])}]"
+
+
+def render_comparison(result: Mapping[str, Any]) -> str:
+    """comparison.md: suites, wordings apart, compressed formats, categories that moved."""
+    rows, wordings, moved, faults = [], [], [], []
+    for suite, part in result["suites"].items():
+        if part.get("fault"):
+            faults.append(f"- {suite}: not comparable: {part['fault']}")
+            continue
+        name = NAMES.get(suite, suite)
+        cells = [_share(part["base"]), _share(part["challenger"]), _delta(part["gain"])]
+        rows.append([name, *cells, _share(part["champion"]), _delta(part["difference"]), percent(part["chance"]), str(part["n"])])
+        if "seen" in part:
+            seen = part["seen"]
+            wordings.append([suite, percent(part["challenger"]["value"]), str(part["n"])])
+            wordings[-1] += [percent(seen["challenger"]["value"]), str(seen["n"])]
+        for category in part.get("categories", []):
+            cells = [suite, category["category"], percent(category["base"]), percent(category["challenger"])]
+            change = points(category["challenger"] - category["base"])
+            moved.append([*cells, change, f"{category['p_adjusted']:.2g}", str(category["n"])])
+    text = "# 评测对比\n\n" + table(
+        ["指标", "原始模型", "微调后", "提升", "在用模型", "与在用之差", "随机水平", "题数"], rows
+    )
+    text += "\nIntervals are two-sided 95 %, paired bootstrap by template; 提升 and 差 are in points.\n"
+    text += "\n" + "\n".join(faults) + "\n" if faults else ""
+    if wordings:
+        text += "\n## 措辞\n\n" + table(["套件", "未见措辞", "题数", "见过措辞", "题数"], wordings)
+    if result["compression"]:
+        text += "\n## 压缩\n\n" + table(
+            ["格式", "套件", "合并模型", "压缩后", "相对损失", "同答", "题数"],
+            [_compressed(name, part) for name, part in result["compression"].items()],
+        )
+    if moved:
+        headings = ["套件", "类别", "原始模型", "微调后", "提升", "p (BH)", "题数"]
+        text += "\n## 类别\n\n" + table(headings, moved)
+    return text
+
+
+def _compressed(name: str, part: Mapping[str, Any]) -> list[str]:
+    if part.get("fault") or part["loss"] is None:
+        return [name, part["suite"], "—", "—", part.get("fault") or "合并模型全错", "—", str(part["n"])]
+    return [
+        part["format"],
+        part["suite"],
+        percent(part["merged"]),
+        percent(part["compressed"]),
+        _share(part["loss"]),
+        percent(part["agree"]),
+        str(part["n"]),
+    ]
