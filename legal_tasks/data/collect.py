@@ -1,0 +1,191 @@
+"""Read all sources into one list of items, and all exams into one form; nothing is judged yet.
+
+    python -m legal_tasks.data.collect --profile small --sources sources.yaml --as-of 2026-11-01
+
+The artifact: items.jsonl {id, kind, source, licence, locator, format, text|fields}, set_aside.jsonl (what could not be read)
+and exams/<name>.jsonl. An item's id comes from its content, so renamed and shuffled files give the same ids.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from legal_tasks.data import exams as layouts
+from legal_tasks.data import readers, sources
+from legal_tasks.step import Output, StepError, main, progress
+
+VERSION = 1
+EMBEDDED = "embedded"
+LICENCES = ("MIT", "Apache-2.0", "CC0-1.0", "CC-BY-4.0", "BSD-3-Clause", "public-domain")
+
+
+@dataclass(frozen=True)
+class Params:
+    output: Annotated[Path, Output("folder with items.jsonl, set_aside.jsonl and exams/")]
+    as_of: Annotated[datetime.date, "first day of the period"]
+    sources: Annotated[str, "a YAML that lists the sources, or `embedded` for the world that comes with the project"] = EMBEDDED
+    seed: Annotated[int, "seed of the embedded world"] = 0
+    licences: Annotated[tuple[str, ...], "licences that may be trained on, where the YAML lists none"] = LICENCES
+
+
+@dataclass
+class Report:
+    items: dict[str, Any]  # in, collected, set_aside {reason: n}
+    sources: list[dict[str, Any]]  # name, kind, licence, files, in, collected, set_aside
+    exams: dict[str, dict[str, Any]]  # name -> in, kept, left_out {why: n}
+    as_of: str
+    seconds: float
+
+
+def extra_inputs(params: Params) -> dict[str, Path]:
+    """The YAML and every file that it names; for the embedded world, the code that writes it."""
+    if params.sources == EMBEDDED:
+        folder = Path(__file__).resolve().parents[1] / "embedded"
+        return {f"embedded/{file.relative_to(folder).as_posix()}": file for file in sorted(folder.rglob("*.py"))}
+    path = Path(params.sources)
+    found = sources.load(path, params.licences)
+    named = {"sources": path}
+    for group, entries in (("source", found.sources), ("exam", found.exams)):
+        for entry in entries:
+            for file, place in entry.files:
+                _readable(file)
+                named[f"{group}/{entry.name}/{place}"] = file
+    return named | {f"stock/{folder.name}": folder for folder in found.stock}
+
+
+def _readable(file: Path) -> None:
+    try:
+        with open(file, "rb"):
+            pass
+    except OSError as error:
+        raise StepError(f"{file} cannot be read ({error.strerror}): mend its permissions or take it out of the sources") from error
+
+
+@contextmanager
+def _yaml(params: Params) -> Iterator[Path]:
+    if params.sources != EMBEDDED:
+        yield Path(params.sources)
+        return
+    from legal_tasks.embedded import world
+
+    with tempfile.TemporaryDirectory(prefix="lexloop-world-") as folder:
+        world.write(Path(folder), params.seed)
+        yield Path(folder) / "sources.yaml"
+
+
+def read_file(source: sources.Source, file: Path, place: str) -> tuple[str, list[readers.Piece]]:
+    """(format, pieces) of one file; StepError if the YAML names this very file and it is no text."""
+    try:
+        text, _ = readers.decode(file.read_bytes())
+    except OSError as error:
+        raise StepError(f"{file} cannot be read ({error}): mend it or take it out of the sources") from error
+    except readers.Unreadable as error:
+        if source.alone:
+            raise StepError(f"{file} {error}: convert it to UTF-8 text, or take it out of the sources") from error
+        return "unknown", [readers.Piece("", broken=f"unreadable: {error}")]
+    form = source.form or readers.sniff(text, place)
+    return form, readers.pieces(text, form)
+
+
+def _digest(kind: str, piece: readers.Piece) -> str:
+    content = piece.text if piece.text is not None else piece.fields if piece.fields is not None else [piece.broken, piece.place]
+    return hashlib.sha256(json.dumps([kind, content], ensure_ascii=False, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def items_of(source: sources.Source, seen: Counter[str]) -> Iterator[tuple[dict[str, Any], str | None]]:
+    """(item, None) or (item without content, why it is broken) for every source item of a source."""
+    for file, place in source.files:
+        form, found = read_file(source, file, place)
+        for piece in found:
+            digest = _digest(source.kind, piece)
+            seen[digest] += 1
+            name = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
+            item: dict[str, Any] = {"id": name, "kind": source.kind, "source": source.name, "licence": source.licence}
+            item |= {"locator": f"{place}#{piece.place}" if piece.place else place, "format": form}
+            if piece.broken is None:
+                item |= {"fields": piece.fields} if piece.fields is not None else {"text": piece.text}
+            yield item, piece.broken
+
+
+def _line(value: dict[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False) + "\n"
+
+
+def collect_sources(found: sources.Sources, output: Path) -> tuple[list[dict[str, Any]], Counter[str]]:
+    """Write items.jsonl and set_aside.jsonl; return a row per source and the reasons."""
+    rows, reasons, seen = [], Counter[str](), Counter[str]()
+    with open(output / "items.jsonl", "w", encoding="utf-8") as good, open(output / "set_aside.jsonl", "w", encoding="utf-8") as bad:
+        for number, source in enumerate(found.sources, 1):
+            kept, aside = 0, 0
+            for item, broken in items_of(source, seen):
+                if broken is None:
+                    kept += 1
+                    good.write(_line(item))
+                else:
+                    aside += 1
+                    reason = "unreadable" if broken.startswith("unreadable") else "empty" if "empty" in broken else "broken"
+                    reasons[reason] += 1
+                    row = {"id": item["id"], "kind": source.kind, "source": source.name, "locator": item["locator"]}
+                    bad.write(_line(row | {"reason": reason, "detail": broken[:300]}))
+            row = {"name": source.name, "kind": source.kind, "licence": source.licence, "files": len(source.files)}
+            rows.append(row | {"in": kept + aside, "collected": kept, "set_aside": aside})
+            progress(number, len(found.sources), source=source.name, items=kept)
+    return rows, reasons
+
+
+def collect_exams(found: sources.Sources, folder: Path) -> dict[str, dict[str, Any]]:
+    """Write exams/<name>.jsonl for every exam; StepError if one has no item that can be asked."""
+    folder.mkdir()
+    report = {}
+    for exam in found.exams:
+        kept, left_out, total = [], Counter[str](), 0
+        for file, place in exam.files:
+            form, parts = read_file(exam, file, place)
+            category = Path(place).stem if len(exam.files) > 1 else ""
+            for piece in parts:
+                total += 1
+                item, why = layouts.normalise(piece.fields or {}, exam.name, total, exam.kind, category)
+                if item is None:
+                    left_out[piece.broken or why] += 1
+                else:
+                    kept.append(item)
+        if not kept:
+            why = "; ".join(f"{text} ({count}x)" for text, count in left_out.most_common(3))
+            raise StepError(f"the exam {exam.name} ({exam.files[0][0]}) has no item that can be asked: {why}; correct `exams`")
+        ids = Counter(item["id"] for item in kept)
+        for number, item in enumerate(kept):
+            if ids[item["id"]] > 1:
+                item["id"] = f"{item['id']}-{number}"
+        (folder / f"{exam.name}.jsonl").write_text("".join(map(_line, kept)), "utf-8")
+        report[exam.name] = {"in": total, "kept": len(kept), "left_out": dict(left_out)}
+    for place in found.stock:
+        shutil.copytree(place, folder / place.name)
+    return report
+
+
+def run(params: Params) -> Report:
+    started = time.time()
+    with _yaml(params) as path:
+        found = sources.load(path, params.licences)
+        rows, reasons = collect_sources(found, params.output)
+        exam_report = collect_exams(found, params.output / "exams")
+    totals = {name: sum(row[name] for row in rows) for name in ("in", "collected")}
+    print(f"collected {totals['collected']} of {totals['in']} items from {len(rows)} sources, {len(exam_report)} exams")
+    items = totals | {"set_aside": dict(sorted(reasons.items()))}
+    return Report(items, rows, exam_report, params.as_of.isoformat(), round(time.time() - started, 1))
+
+
+if __name__ == "__main__":
+    sys.exit(main("legal_tasks.data.collect"))

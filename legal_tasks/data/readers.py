@@ -1,0 +1,234 @@
+"""Read a file by its content, whatever its name says: encoding, format, and the items in it.
+
+An item is a text (Markdown, plain text, HTML: one per file) or a mapping (a list element, line or row). A piece that
+cannot be read becomes an item with `broken` set, so that every source item stays accounted for.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from typing import Any
+
+FORMATS = ("json", "jsonl", "csv", "html", "md", "txt")
+BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+
+
+class Unreadable(Exception):
+    """The bytes are no text; the message says why."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One source item: `place` inside its file, and a text, a mapping, or why it is broken."""
+
+    place: str
+    text: str | None = None
+    fields: dict[str, Any] | None = None
+    broken: str | None = None
+
+
+def decode(data: bytes) -> tuple[str, str]:
+    """(text, encoding) of UTF-8, GB18030 or UTF-16 with or without a mark; broken bytes become U+FFFD."""
+    for mark, encoding in BOMS:
+        if data.startswith(mark):
+            return data.decode(encoding, "replace"), encoding
+    head = data[:4000]
+    if b"\0" in head:
+        even, odd = head[0::2].count(0), head[1::2].count(0)
+        for encoding, zeros, others in (("utf-16-le", odd, even), ("utf-16-be", even, odd)):
+            if zeros > others * 4 and len(data) % 2 == 0:
+                return data.decode(encoding, "replace"), encoding
+        raise Unreadable("holds zero bytes: it is no text")
+    for encoding in ("utf-8", "gb18030"):
+        try:
+            text = data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if encoding == "utf-8" or not _odd(text):
+            return text, encoding
+    if len(data) % 2 == 0:
+        for encoding in ("utf-16-le", "utf-16-be"):
+            text = data.decode(encoding, "replace")
+            if sum("\u4e00" <= char <= "\u9fff" or char in "，。\n" for char in text) > 0.7 * len(text):
+                return text, encoding
+    text = data.decode("utf-8", "replace")
+    if text.count("\ufffd") > 0.3 * len(text):
+        raise Unreadable("is neither UTF-8, GB18030 nor UTF-16")
+    return text, "utf-8 with broken bytes"
+
+
+def _odd(text: str) -> bool:
+    """Whether most of what lies beyond ASCII is rarer than legal Chinese can be: the encoding was guessed wrongly."""
+    far = [char for char in text if ord(char) > 127]
+    usual = sum("\u4e00" <= c <= "\u9fff" or "\u3000" <= c <= "\u303f" or "\uff00" <= c <= "\uffef" or c in "“”‘’—…·×" for c in far)
+    return bool(far) and usual < 0.8 * len(far)
+
+
+def sniff(text: str, name: str = "") -> str:
+    """The format that the content shows; the file's name only decides between Markdown and plain text."""
+    body = text.lstrip("\ufeff \t\r\n")
+    if body[:1] in "[{" and body:
+        lines = [line for line in body.splitlines()[:5] if line.strip()]
+        whole = sum(_is_json(line) for line in lines[:-1] or lines)
+        if body[0] == "{" and whole >= max(1, len(lines[:-1] or lines) // 2) and (len(lines) > 1 or not _is_json(body)):
+            return "jsonl"
+        if body[0] == "{" or re.match(r"\[\s*[\[{\"\]]", body):
+            return "json"
+    if re.match(r"(?is)<(!doctype html|html|head|body)\b", body):
+        return "html"
+    if _is_csv(body):
+        return "csv"
+    return "md" if name.lower().endswith((".md", ".markdown")) or re.search(r"(?m)^#{1,4} ", body) else "txt"
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except json.JSONDecodeError:
+        return False
+    return True
+
+
+def _is_csv(body: str) -> bool:
+    rows = []
+    try:
+        for row in csv.reader(io.StringIO(body)):
+            rows.append(row)
+            if len(rows) == 8:
+                break
+    except csv.Error:
+        return False
+    if len(rows) < 2 or len(rows[0]) < 2 or any(len(cell) > 40 or "：" in cell for cell in rows[0]):
+        return False
+    return sum(len(row) == len(rows[0]) for row in rows[:-1]) >= max(1, (len(rows) - 1) // 2)
+
+
+def pieces(text: str, form: str) -> list[Piece]:
+    """All items of a file's text in order."""
+    text = text.lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    if form == "json":
+        return _json_pieces(text)
+    if form == "jsonl":
+        return [_line_piece(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if form == "csv":
+        return _csv_pieces(text)
+    if form == "html":
+        text = html_text(text)
+    return [Piece("", text=text)] if text.strip() else [Piece("", broken="the file is empty")]
+
+
+def unwrap(value: Any) -> Any:
+    """The value inside one-element lists."""
+    while isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    return value
+
+
+def _piece(place: str, value: Any) -> Piece:
+    value = unwrap(value)
+    if isinstance(value, dict):
+        return Piece(place, fields=value)
+    if isinstance(value, str) and value.strip():
+        return Piece(place, text=value)
+    return Piece(place, broken=f"expected an object or a text, got {type(value).__name__}")
+
+
+def _line_piece(number: int, line: str) -> Piece:
+    try:
+        return _piece(f"line {number}", json.loads(line))
+    except (json.JSONDecodeError, RecursionError) as error:
+        return Piece(f"line {number}", broken=f"not JSON: {error}")
+
+
+def _json_pieces(text: str) -> list[Piece]:
+    try:
+        value = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        return _rescue(text, str(error))
+    if isinstance(value, dict):
+        inner = [part for part in value.values() if isinstance(part, list) and part and isinstance(unwrap(part[0]), dict)]
+        if len(value) == 1 and inner:
+            value = inner[0]
+    if not isinstance(value, list):
+        return [_piece("[0]", value)]
+    return [_piece(f"[{number}]", part) for number, part in enumerate(value)] or [Piece("", broken="the list is empty")]
+
+
+def _rescue(text: str, why: str) -> list[Piece]:
+    """The whole elements of a broken JSON list; what cannot be read is one broken item per gap."""
+    decoder, found, place, number = json.JSONDecoder(), [], text.find("[") + 1, 0
+    while True:
+        place = _skip(text, place)
+        if place >= len(text) or text[place] == "]":
+            if place >= len(text):
+                found.append(Piece(f"[{number}]", broken=f"the list ends before its bracket: {why}"))
+            return found
+        try:
+            value, place = decoder.raw_decode(text, place)
+            found.append(_piece(f"[{number}]", value))
+        except (json.JSONDecodeError, RecursionError) as error:
+            found.append(Piece(f"[{number}]", broken=f"not JSON: {error}"))
+            onward = re.compile(r"\n\s*[{\[]").search(text, place + 1)
+            if onward is None:
+                return found
+            place = onward.start() + 1
+        number += 1
+
+
+def _skip(text: str, place: int) -> int:
+    while place < len(text) and text[place] in " \t\r\n,":
+        place += 1
+    return place
+
+
+def _csv_pieces(text: str) -> list[Piece]:
+    csv.field_size_limit(1 << 24)
+    found: list[Piece] = []
+    reader = csv.reader(io.StringIO(text))
+    try:
+        header = [cell.strip() or f"column{number}" for number, cell in enumerate(next(reader))]
+        for number, row in enumerate(reader, 1):
+            if not any(cell.strip() for cell in row):
+                continue
+            if len(row) != len(header):
+                found.append(Piece(f"row {number}", broken=f"{len(row)} cells under {len(header)} headings"))
+            else:
+                found.append(Piece(f"row {number}", fields=dict(zip(header, row, strict=True))))
+    except (csv.Error, StopIteration) as error:
+        found.append(Piece(f"row {len(found) + 1}", broken=f"not CSV: {error}"))
+    return found or [Piece("", broken="a heading without rows")]
+
+
+class _Text(HTMLParser):
+    BLOCKS = {"p", "div", "br", "li", "tr", "h1", "h2", "h3", "h4", "h5", "section", "article", "title", "table"}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts: list[str] = []
+        self.hidden = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.hidden += tag in ("script", "style")
+        if tag in self.BLOCKS:
+            self.parts.append("\n# " if tag == "h1" else "\n")
+
+    def handle_endtag(self, tag: str) -> None:
+        self.hidden -= tag in ("script", "style") and self.hidden > 0
+        if tag in self.BLOCKS:
+            self.parts.append("\n")
+
+    def handle_data(self, data: str) -> None:
+        if not self.hidden:
+            self.parts.append(data)
+
+
+def html_text(text: str) -> str:
+    """The visible text of a page, a line per block; the first heading keeps a # before it."""
+    parser = _Text()
+    parser.feed(text)
+    return re.sub(r"\n\s*\n+", "\n\n", "".join(parser.parts)).strip()

@@ -1,0 +1,114 @@
+"""The SOURCES file: a YAML that lists sources, licences that may be trained on, and exams; its checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from legal_tasks.data.readers import FORMATS
+from legal_tasks.step import StepError
+
+KINDS = ("statute", "case", "contract", "consultation", "document", "instruction")
+STOCK = ("ceval", "haonan-li")
+TOP = {"sources", "licences", "exams"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """`files`: (path, place relative to what the YAML names), sorted. `alone`: the YAML names one file."""
+
+    name: str
+    kind: str
+    licence: str
+    form: str | None
+    files: tuple[tuple[Path, str], ...]
+    alone: bool
+
+
+@dataclass(frozen=True)
+class Sources:
+    sources: tuple[Source, ...]
+    exams: tuple[Source, ...]
+    stock: tuple[Path, ...]
+
+
+def load(path: Path, licences: tuple[str, ...]) -> Sources:
+    """Read and check the YAML; StepError names the entry, what is allowed and the way out."""
+    if not path.is_file():
+        raise StepError(f"--sources {path}: there is no such file; name a YAML that lists sources, or `embedded`")
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise StepError(f"--sources {path} cannot be read as YAML: {error}; correct the file") from error
+    if not isinstance(content, dict) or not isinstance(content.get("sources"), list) or not content["sources"]:
+        raise StepError(f"--sources {path}: the key `sources` must hold a list with at least one entry")
+    _known(content, TOP, f"--sources {path}")
+    allowed = tuple(str(item) for item in content.get("licences") or licences)
+    sources = [_source(entry, f"{path}, sources[{n}]", path.parent, allowed) for n, entry in enumerate(content["sources"])]
+    exams = [_exam(entry, f"{path}, exams[{n}]", path.parent) for n, entry in enumerate(content.get("exams") or [])]
+    for group, entries in (("sources", sources), ("exams", exams)):
+        names = [entry.name for entry in entries]
+        for name in names:
+            if names.count(name) > 1:
+                raise StepError(f"{path}: two {group} are called {name}; give each its own `name`")
+    stock = tuple(path.parent / name for name in STOCK if (path.parent / name).is_dir())
+    return Sources(tuple(sources), tuple(exams), stock)
+
+
+def _known(entry: Any, allowed: set[str], where: str) -> None:
+    if not isinstance(entry, dict):
+        raise StepError(f"{where} must be a mapping with the keys {', '.join(sorted(allowed))}, got {entry!r}")
+    for key in entry.keys() - allowed:
+        raise StepError(f"{where}: unknown key `{key}`; allowed are {', '.join(sorted(allowed))}")
+
+
+def _source(entry: Any, where: str, base: Path, licences: tuple[str, ...]) -> Source:
+    _known(entry, {"kind", "path", "licence", "name", "format"}, where)
+    for key in ("kind", "path", "licence"):
+        if not entry.get(key):
+            raise StepError(f"{where}: `{key}` is needed")
+    if entry["kind"] not in KINDS:
+        raise StepError(f"{where}: kind `{entry['kind']}` is not one of {', '.join(KINDS)}")
+    if str(entry["licence"]) not in licences:
+        raise StepError(
+            f"{where}: the licence `{entry['licence']}` of {entry['path']} is not among those that may be trained on "
+            f"({', '.join(licences)}); add it under `licences` if you may, or remove the source"
+        )
+    return _entry(entry, where, base, entry["kind"], str(entry["licence"]))
+
+
+def _exam(entry: Any, where: str, base: Path) -> Source:
+    from legal_tasks.evaluation.items import KINDS as EXAM_KINDS
+
+    _known(entry, {"name", "path", "format", "kind"}, where)
+    if not entry.get("path"):
+        raise StepError(f"{where}: `path` is needed")
+    kind = str(entry.get("kind") or "")
+    if kind and kind not in EXAM_KINDS:
+        raise StepError(f"{where}: kind `{kind}` is not one of {', '.join(EXAM_KINDS)}")
+    return _entry(entry, where, base, kind, "")
+
+
+def _entry(entry: dict[str, Any], where: str, base: Path, kind: str, licence: str) -> Source:
+    form = entry.get("format")
+    if form is not None and form not in FORMATS:
+        raise StepError(f"{where}: format `{form}` is not one of {', '.join(FORMATS)}; leave it out to let the content tell")
+    text = str(entry["path"])
+    place = base / text
+    if place.is_file():
+        files, alone = [(place, place.name)], True
+    elif place.is_dir():
+        found = [file for file in place.rglob("*") if file.is_file() and not file.is_symlink()]
+        files, alone = [(file, file.relative_to(place).as_posix()) for file in found if not file.name.startswith(".")], False
+    else:
+        found = [file for file in base.glob(text) if file.is_file()] if not Path(text).is_absolute() else []
+        files, alone = [(file, file.relative_to(base).as_posix()) for file in found], False
+    if not files:
+        raise StepError(f"{where}: {place} does not exist or holds no file; correct `path` (it is relative to the YAML)")
+    name = str(entry.get("name") or place.name.split(".")[0].replace("*", "") or kind)
+    if "/" in name or name.startswith("."):
+        raise StepError(f"{where}: name `{name}` must not hold a slash or begin with a dot")
+    return Source(name, kind, licence, form, tuple(sorted(files, key=lambda pair: pair[1])), alone)
