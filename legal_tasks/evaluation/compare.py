@@ -1,6 +1,6 @@
 """Compare challenger, base, champion and the compressed models on the same items: differences with intervals.
 
-    python -m legal_tasks.evaluation.compare --evaluation HARNESS --compression COMPRESS
+python -m legal_tasks.evaluation.compare --evaluation HARNESS --compression COMPRESS
 """
 
 from __future__ import annotations
@@ -130,7 +130,9 @@ def _compare(rows: dict[str, list[Row]], chosen: Sequence[int], seed: int, categ
     else:
         found["partial"] = sum(row["partial"] for row in challenger) / len(challenger)
         found["categories"] = _categories(kept, values, category_items)
-    found["lost"] = [row["id"] for row, new, old in zip(challenger, values["challenger"], values["base"], strict=True) if new < old]
+    found["lost"] = [
+        row["id"] for row, new, old in zip(challenger, values["challenger"], values["base"], strict=True) if new < old
+    ]
     return found
 
 
@@ -163,7 +165,7 @@ def items_digest(rows: Sequence[Row]) -> str:
 def compare_compressed(params: Params, suites: dict[str, Any]) -> dict[str, Any]:
     """Relative loss of accuracy of each compressed format against the merged model, on the items that both answered."""
     assert params.compression is not None
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for folder in sorted(path for path in (params.compression / "evaluation").glob("*") if path.is_dir()):
         for file in sorted(folder.glob("*.jsonl")):
             suite = file.stem

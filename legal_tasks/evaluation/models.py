@@ -70,7 +70,13 @@ def evaluate_model(
 
 
 def evaluate_cached(
-    model_path: Path, items: Path, suites: Sequence[str] = (), *, how: How | None = None, device: str = "cpu", tell: Tell | None = None
+    model_path: Path,
+    items: Path,
+    suites: Sequence[str] = (),
+    *,
+    how: How | None = None,
+    device: str = "cpu",
+    tell: Tell | None = None,
 ) -> tuple[Path, bool]:
     """As `evaluate_model`, through the store: (folder of <suite>.jsonl and summary.json, was it there before)."""
     how = how or How()
@@ -261,7 +267,7 @@ def _stock_rows(samples: Mapping[str, list[dict[str, Any]]]) -> list[Row]:
 
 def _finite(suite: str, ident: str, scores: list[float]) -> list[float]:
     if not all(math.isfinite(score) for score in scores):
-        raise StepError(f"suite {suite}, item {ident}: the model gives {scores}; its weights hold NaN or overflow: train it again")
+        raise StepError(f"suite {suite}, item {ident}: the model gives {scores}: its weights are broken, train it again")
     return [round(score, 6) for score in scores]
 
 

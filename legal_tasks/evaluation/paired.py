@@ -66,7 +66,8 @@ def _quantiles(draws: Any) -> tuple[float, float, float, float]:
     import numpy
 
     tail, side = (1 - TWO_SIDED) / 2, 1 - ONE_SIDED
-    return tuple(float(q) for q in numpy.quantile(draws, [tail, 1 - tail, side, 1 - side]))
+    low, high, lower, upper = (float(q) for q in numpy.quantile(draws, [tail, 1 - tail, side, 1 - side]))
+    return low, high, lower, upper
 
 
 def _z(confidence: float) -> float:
@@ -96,9 +97,7 @@ def share(values: Sequence[float], clusters: Sequence[Any], seed: int = 0) -> Es
     draws = bootstrap([values], clusters, seed)[:, 0]
     low, high, lower, upper = _quantiles(draws)
     wide, side = wilson(value, n, _z(0.5 + TWO_SIDED / 2)), wilson(value, n, _z(ONE_SIDED))
-    return Estimate(
-        value, min(low, wide[0]), max(high, wide[1]), min(lower, side[0]), max(upper, side[1]), n, len(set(clusters))
-    )
+    return Estimate(value, min(low, wide[0]), max(high, wide[1]), min(lower, side[0]), max(upper, side[1]), n, len(set(clusters)))
 
 
 def difference(new: Sequence[float], old: Sequence[float], clusters: Sequence[Any], seed: int = 0) -> Estimate:

@@ -35,7 +35,7 @@ _PATTERNS = tuple(
         r"^(?:恕我直言，)?恕(?:我)?(?:不能|无法|难)[^。！？!?]{0,8}?(?:从命|帮助|协助|提供|回答|奉告)",
         r"^(?:我)?(?:必须|只能|要)?拒绝(?:回答|提供|协助|帮助|这|该|此|你|您)",
         r"\bI(?:'m| am)? (?:sorry,? but I )?(?:can(?:'|no)?t|cannot|can not|won't|will not|am unable to|am not able to|unable to|"
-        r"not able to) (?:\w+ ){0,3}?(?:help|assist|provide|answer|support|comply|fulfil|fulfill|give|share|do that|discuss|engage)",
+        r"not able to) (?:\w+ ){0,3}?(?:help|assist|provide|answer|support|comply|fulfil|give|share|do that|discuss|engage)",
         r"\bI (?:must|have to) (?:decline|refuse)\b",
     )
 )

@@ -54,9 +54,7 @@ def render_comparison(result: Mapping[str, Any]) -> str:
             cells = [suite, category["category"], percent(category["base"]), percent(category["challenger"])]
             change = points(category["challenger"] - category["base"])
             moved.append([*cells, change, f"{category['p_adjusted']:.2g}", str(category["n"])])
-    text = "# 评测对比\n\n" + table(
-        ["指标", "原始模型", "微调后", "提升", "在用模型", "与在用之差", "随机水平", "题数"], rows
-    )
+    text = "# 评测对比\n\n" + table(["指标", "原始模型", "微调后", "提升", "在用模型", "与在用之差", "随机水平", "题数"], rows)
     text += "\nIntervals are two-sided 95 %, paired bootstrap by template; 提升 and 差 are in points.\n"
     text += "\n" + "\n".join(faults) + "\n" if faults else ""
     if wordings:
@@ -84,3 +82,36 @@ def _compressed(name: str, part: Mapping[str, Any]) -> list[str]:
         percent(part["agree"]),
         str(part["n"]),
     ]
+
+
+MARKS = {"pass": "通过", "fail": "未通过", "undecided": "无法判定", "not measured": "未测量", "not applicable": "不适用"}
+
+
+def number(value: float | None, name: str = "") -> str:
+    """A metric as people read it: shares in per cent, seconds and money in their unit."""
+    if value is None:
+        return "—"
+    if name.endswith("_s"):
+        return f"{value:.3f} s"
+    if name.endswith("_cny"):
+        return f"{value:,.0f} CNY"
+    return f"{value:g}" if name in ("citations", "contamination") else percent(value)
+
+
+def render_decision(decision: Mapping[str, Any]) -> str:
+    """decision.md: the verdict first, then every rule, then the metrics."""
+    title = {"pass": "可以发布", "refused": "不予发布"}[decision["decision"]]
+    text = f"# {title} ({decision['decision']}, {decision['mode']})\n\n"
+    text += "\n".join(f"- {reason}" for reason in decision["reasons"]) + "\n"
+    if decision["domain_bound_reason"]:
+        text += f"\nThe bound of the embedded exam is below the specification's: {decision['domain_bound_reason']}\n"
+    rows = [[MARKS[rule["verdict"]], rule["name"], rule["sentence"]] for rule in decision["rules"]]
+    text += "\n## 规则\n\n" + table(["结论", "规则", "说明"], rows)
+    cells = []
+    for name, row in decision["metrics"].items():
+        shown = [number(row[key], name) for key in ("base", "challenger")]
+        shown += [points(row["gain"]["value"]), number(row["champion"], name), points(row["difference"]["value"])]
+        shown += [number(row["bound"], name), "—" if row["n"] is None else str(row["n"]), MARKS[row["verdict"]]]
+        cells.append([NAMES.get(name, name), *shown])
+    headings = ["指标", "原始模型", "微调后", "提升", "在用模型", "与在用之差", "界限", "题数", "结论"]
+    return text + "\n## 指标\n\n" + table(headings, cells)
