@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+from legal_tasks.artifacts import MANIFEST, digest_path, read_manifest
 from legal_tasks.evaluation.items import read_items, suites_in
 from legal_tasks.evaluation.models import VERSION as MODEL_VERSION
-from legal_tasks.evaluation.models import How, evaluate_cached, evaluate_model, set_threads, stock_folders
+from legal_tasks.evaluation.models import How, evaluate_cached, evaluate_model, resolve_model, set_threads, stock_folders
 from legal_tasks.step import Input, Output, Runtime, StepError, main, progress
 from legal_tasks.training import base as bases
 
@@ -34,7 +35,7 @@ class Params:
     items: Annotated[Path, Input("the artifact of data.collect, or a folder of normalised <suite>.jsonl")]
     output: Annotated[Path, Output("folder with <role>/<suite>.jsonl, <role>/summary.json and summary.json")]
     base: Annotated[str, "the base model: embedded, a folder, or a hub id"] = "embedded"
-    champion: Annotated[Path | None, Input("the model in production, where there is one")] = None
+    champion: Annotated[str, "the model to replace: production (what serves now, if any), none, or a folder"] = "production"
     standing: Annotated[Path | None, Input("folder of suites asked at every run, beside those of the sources")] = None
     rank_texts: Annotated[tuple[str, ...], "suites answered by ranking the option texts, which the prompt does not show"] = ()
     skip: Annotated[tuple[str, ...], "suites of the exams folder that are not asked"] = ()
@@ -51,7 +52,33 @@ class Params:
 
 
 def extra_inputs(params: Params) -> dict[str, Path]:
-    return {"base": bases.resolve(params.base)}
+    champion = find_champion(params)
+    return {"base": bases.resolve(params.base)} | ({"champion": champion} if champion else {})
+
+
+def find_champion(params: Params) -> Path | None:
+    """The merged model that production serves; None where nothing serves, or the challenger itself does.
+
+    Production runs the compressed model; like is compared with like, so the merged one is taken that it was made of,
+    where the store still has it.
+    """
+    if params.champion == "none":
+        return None
+    if params.champion != "production":
+        return resolve_model(Path(params.champion))[0]
+    from legal_tasks.serving.state import Database
+
+    serving = Database().current().actual
+    if serving is None:
+        return None
+    folder = Path(serving["path"])
+    merged = read_manifest(folder)["inputs"].get("model")
+    if merged == digest_path(params.challenger):
+        return None
+    for manifest in folder.parent.parent.glob(f"training.merge/*/{MANIFEST}"):
+        if read_manifest(manifest.parent)["digest"] == merged:
+            return manifest.parent
+    return folder / "gptq"
 
 
 @dataclass
@@ -73,7 +100,7 @@ def run(params: Params) -> Report:
     folder_of_items = params.output / "items"
     suites = gather(params, folder_of_items)
     how = How(params.rank_texts, params.limit, params.new_tokens)
-    models = {"base": bases.resolve(params.base), "champion": params.champion, "challenger": params.challenger}
+    models = {"base": bases.resolve(params.base), "champion": find_champion(params), "challenger": params.challenger}
     roles = {role: path for role, path in models.items() if path is not None}
     reused, found = [], {}
     for number, (role, path) in enumerate(roles.items()):
