@@ -1,0 +1,76 @@
+"""The rules that set an item aside: each has a name, a bound where it needs one, and looks at one record."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections import Counter
+
+from legal_tasks.data.statutes import Store
+from legal_tasks.records import Record
+
+PLACEHOLDER = re.compile(r"第\s*[XxＸ×＊*_某Ⅹ]+\s*[条款项章]|《\s*[XxＸ×*_]{1,}[^《》]{0,6}》|\[(?:姓名|日期|法律名称|插入[^\]]*)\]|(?i:lorem ipsum)")
+SELF = re.compile(
+    r"作为(?:一个|一名|一款)?(?:人工智能|AI|大?语言模型|智能(?:助手|助理)|虚拟助[手理])|我是(?:一个|一款)?(?:AI|人工智能|语言模型|ChatGPT|GPT)"
+    r"|(?i:as an ai|openai|chatgpt|language model)|我的知识(?:截止|更新)"
+)
+GARBLED = re.compile(r"\ufffd|锟斤拷|烫烫烫|屯屯屯|[\x00-\x08\x0b\x0c\x0e-\x1f]|[\ue000-\uf8ff]|(?:[ÃÂåäæçéè][\x80-\xff€™œ¤¦§]){2,}|â€")
+END = "。！？；…）)】」』”’\"》.!?:：`>|】"
+ACCUSED = {"repealed": "repealed_law", "no such article": "unknown_article", "misquoted": "misquoted"}
+NAMES = (
+    *("empty", "garbled", "placeholder", "self_mention", "truncated", "repeated", "too_short", "too_long"),
+    *("repealed_law", "unknown_article", "misquoted"),
+)
+
+
+def hits(record: Record, store: Store, day: datetime.date, shortest: int, longest: int, quote_bound: float) -> list[str]:
+    """Names of all rules that the record breaks, the first being the reason; [] for a good one. Bounds in characters."""
+    found = []
+    text = "\n".join([*(part for turn in record.history for part in turn), record.instruction, record.input, record.output])
+    answers = "\n".join([*(turn[1] for turn in record.history), record.output])
+    if GARBLED.search(text) or _foreign(text):
+        found.append("garbled")
+    if PLACEHOLDER.search(record.output) or PLACEHOLDER.search(answers):
+        found.append("placeholder")
+    if SELF.search(answers):
+        found.append("self_mention")
+    if truncated(record.output, record.category):
+        found.append("truncated")
+    if repeated(record.output):
+        found.append("repeated")
+    if len(record.output.strip()) < shortest:
+        found.append("too_short")
+    if len(text) > longest:
+        found.append("too_long")
+    states = {ACCUSED[verdict.state] for verdict in store.judge(answers, day, quote_bound) if verdict.state in ACCUSED}
+    return found + [name for name in NAMES if name in states]
+
+
+def _foreign(text: str) -> bool:
+    """Whether a longer text is neither Chinese nor ASCII for the most part."""
+    plain = [char for char in text if not char.isspace()]
+    usual = sum(ord(c) < 128 or "\u2000" <= c <= "\u30ff" or "\u4e00" <= c <= "\u9fff" or "\uff00" <= c <= "\uffef" for c in plain)
+    return len(plain) >= 20 and usual < 0.8 * len(plain)
+
+
+def truncated(output: str, category: str) -> bool:
+    """Whether an answer breaks off: it ends on a comma, or on a long line of prose without a closing mark."""
+    text = output.rstrip()
+    if not text or text[-1] in "，、,（(“《":
+        return bool(text)
+    if category in ("document", "contract", "statute") or len(text) < 80 or text[-1] in END:
+        return False
+    last = text.splitlines()[-1]
+    return len(last) >= 20 and "\u4e00" <= text[-1] <= "\u9fff" and bool(re.search("[，。；]", last))
+
+
+def repeated(output: str) -> bool:
+    """Whether an answer loops: one sentence four times and half of it, or few different 6-character pieces."""
+    parts = [part.strip() for part in re.split(r"[。！？\n]", output) if len(part.strip()) >= 6]
+    if parts:
+        part, count = Counter(parts).most_common(1)[0]
+        if count >= 4 and count * len(part) > 0.5 * len(output):
+            return True
+    plain = re.sub(r"\s+", "", output)
+    pieces = len(plain) - 5
+    return pieces >= 100 and len({plain[place : place + 6] for place in range(pieces)}) < 0.3 * pieces
