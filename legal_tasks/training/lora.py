@@ -257,7 +257,8 @@ def fit(params: Params, folder: Path, model, tokenizer, plan: Plan, device: str,
     }
 
 
-def run(params: Params) -> Report:
+def run(params: Params, callbacks=()) -> Report:
+    """`callbacks`: further Trainer callbacks, for who calls this from Python."""
     import torch
     from transformers import set_seed
 
@@ -275,7 +276,7 @@ def run(params: Params) -> Report:
     model = add_adapter(model, params)
     print(f"{len(plan.train.rows)} records, {plan.updates} updates, {plan.epochs:.2f} epochs, {threads} threads", flush=True)
     work = params.checkpoints or work_folder()
-    result = fit(params, work, model, tokenizer, plan, device)
+    result = fit(params, work, model, tokenizer, plan, device, callbacks)
     points = result["points"]
     save(params.output, model, tokenizer, points, params.base)
     tail = points[-max(1, len(points) // 10) :]
