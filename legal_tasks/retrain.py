@@ -170,8 +170,8 @@ def _reasons(notes: dict[str, dict[str, Any]], reason: str) -> list[str]:
 
 
 def decision_file(notes: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """decision.json of this run's gate, or of the run that released what is in production; {} where there is none."""
-    folder = notes.get("gate", {}).get("artifact") or notes.get("prove", {}).get("production_decision")
+    """decision.json of this run's gate, else of the run that released what is in production; {} where there is none."""
+    folder = notes.get("gate", {}).get("artifact") or (production_model() or {}).get("decision")
     path = Path(folder) / "decision.json" if folder else None
     return json.loads(path.read_text("utf-8")) if path and path.is_file() else {}
 

@@ -1,0 +1,87 @@
+"""The embedded world: the same bytes each time, an honest exam, planted faults as told."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from legal_tasks.artifacts import digest_path
+from legal_tasks.embedded import facts, world
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("world")
+    world.write(path, 0)
+    return path
+
+
+def items(folder: Path, suite: str) -> list[dict]:
+    return [json.loads(line) for line in (folder / "exams" / f"{suite}.jsonl").read_text("utf-8").splitlines()]
+
+
+def text_of(folder: Path) -> str:
+    parts = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.parent.name != "exams":
+            data = path.read_bytes()
+            try:
+                parts.append(data.decode("utf-8"))
+            except UnicodeDecodeError:
+                parts.append(data.decode("gb18030"))
+    return "\n".join(parts)
+
+
+def test_the_same_seed_writes_the_same_bytes_and_another_one_other_law(folder, tmp_path):
+    world.write(tmp_path / "again", 0)
+    world.write(tmp_path / "other", 1)
+    assert digest_path(folder) == digest_path(tmp_path / "again")
+    assert items(folder, "legal_exam")[0]["answer"] == items(tmp_path / "again", "legal_exam")[0]["answer"]
+    assert digest_path(folder) != digest_path(tmp_path / "other")
+
+
+def test_exam_questions_wordings_and_people_are_not_in_the_sources(folder):
+    text = text_of(folder)
+    assert not [person for person in facts.HELD_OUT_PEOPLE if person in text]
+    for suite in ("legal_exam", "general", "case_analysis", "refusal"):
+        leaked = [item["question"] for item in items(folder, suite) if item["question"] in text]
+        assert not leaked, leaked[:3]
+    for attribute in facts.LEGAL + facts.GENERAL:
+        assert not set(attribute.taught) & set(attribute.held_out)
+
+
+def test_the_exam_is_large_enough_and_balanced(folder):
+    unseen = [item for item in items(folder, "legal_exam") if item["wording"] == "unseen"]
+    assert len(unseen) >= 1000 and len({item["template"] for item in unseen}) >= 40
+    assert len(items(folder, "general")) >= 1000 and len(items(folder, "case_analysis")) >= 100
+    letters = Counter(item["answer"][0] for item in unseen)
+    assert max(letters.values()) < 1.3 * min(letters.values())
+    right = Counter((item["category"], item["options"][item["answer"][0]]) for item in unseen)
+    assert max(right.values()) <= 1.2 * min(right.values()), "a value is right more often than others"
+
+
+def test_every_item_has_four_different_options_of_one_kind(folder):
+    values = {attribute.name: set(attribute.values) for attribute in facts.LEGAL + facts.GENERAL}
+    for suite in ("legal_exam", "general", "case_analysis"):
+        for item in items(folder, suite):
+            assert len(set(item["options"].values())) == 4 and set(item["options"].values()) <= values[item["category"]]
+            assert len(item["answer"]) == 1
+
+
+def test_planted_faults_are_as_told(folder):
+    truth = json.loads((folder / "truth.json").read_text("utf-8"))
+    text = text_of(folder)
+    assert text.count("身份证号999999") == truth["personal_data"] > 0
+    lines = (folder / "instruction" / "qa_more.json").read_text("utf-8").splitlines()
+    first = set((folder / "instruction" / "qa.jsonl").read_text("utf-8").splitlines())
+    assert sum(1 for line in lines if line in first or lines.count(line) > 1) >= truth["duplicates"]
+    assert (folder / "statutes" / f"{world.LAW}.md").read_bytes().startswith(b"\xef\xbb\xbf")
+    (folder / "statutes" / f"{world.OLD_LAW}.txt").read_text("gb18030")
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(1, "一"), (10, "十"), (11, "十一"), (20, "二十"), (100, "一百"), (105, "一百零五"), (112, "一百一十二")]
+)
+def test_chinese_numerals(number, text):
+    assert world.chinese(number) == text
