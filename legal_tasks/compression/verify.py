@@ -42,12 +42,16 @@ def verify(
 
 
 def _serve(file: Path, context: int):
+    """A llama.cpp server inside this process, on a free local port, with as many threads as torch has."""
+    import torch
     import xllamacpp
 
     params = xllamacpp.CommonParams()
     params.model.path = str(file)
     params.hostnames, params.port = ["127.0.0.1"], 0
     params.n_ctx, params.n_parallel = context, 1
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = torch.get_num_threads()
+    params.n_threads_http = 1
     params.use_jinja, params.warmup, params.verbosity = True, False, 0
     try:
         return xllamacpp.Server(params)
