@@ -17,7 +17,6 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
-import pendulum
 from airflow.sdk import DAG, Param
 from airflow.timetables.trigger import CronTriggerTimetable
 from steps import MACROS, close_tracking, step
@@ -106,8 +105,8 @@ with DAG(
     dag_id="monthly_retrain",
     doc_md=__doc__,
     description="The monthly loop: data, training, evaluation, compression, proof, gate, release",
-    schedule=CronTriggerTimetable("0 3 1 * *", timezone="Asia/Shanghai"),
-    start_date=pendulum.datetime(2026, 1, 1, tz="Asia/Shanghai"),
+    # No start_date, and a second of grace: switching the schedule on starts no run for a month that has passed.
+    schedule=CronTriggerTimetable("0 3 1 * *", timezone="Asia/Shanghai", run_immediately=timedelta(seconds=1)),
     catchup=False,
     max_active_runs=1,
     max_active_tasks=1,
