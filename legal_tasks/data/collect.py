@@ -70,7 +70,9 @@ def _readable(file: Path) -> None:
         with open(file, "rb"):
             pass
     except OSError as error:
-        raise StepError(f"{file} cannot be read ({error.strerror}): mend its permissions or take it out of the sources") from error
+        raise StepError(
+            f"{file} cannot be read ({error.strerror}): mend its permissions or take it out of the sources"
+        ) from error
 
 
 @contextmanager
@@ -126,7 +128,10 @@ def _line(value: dict[str, Any]) -> str:
 def collect_sources(found: sources.Sources, output: Path) -> tuple[list[dict[str, Any]], Counter[str]]:
     """Write items.jsonl and set_aside.jsonl; return a row per source and the reasons."""
     rows, reasons, seen = [], Counter[str](), Counter[str]()
-    with open(output / "items.jsonl", "w", encoding="utf-8") as good, open(output / "set_aside.jsonl", "w", encoding="utf-8") as bad:
+    with (
+        open(output / "items.jsonl", "w", encoding="utf-8") as good,
+        open(output / "set_aside.jsonl", "w", encoding="utf-8") as bad,
+    ):
         for number, source in enumerate(found.sources, 1):
             kept, aside = 0, 0
             for item, broken in items_of(source, seen):

@@ -62,11 +62,16 @@ class Exams:
 
 
 def read_exams(folder: Path, shortest: int = 24) -> Exams:
-    """Every suite of collect's exams folder, and the stock C-Eval and CMMLU files in it."""
+    """Every suite of collect's exams folder, and the stock C-Eval and CMMLU files in it.
+
+    Items whose wording is `seen` are asked in words that are taught on purpose, as a control: they are no leak.
+    """
     exams = Exams(shortest)
     for path in sorted(folder.glob("*.jsonl")):
         for line, text in enumerate(path.read_text("utf-8").splitlines(), 1):
             item = json.loads(text)
+            if item.get("wording") == "seen":
+                continue
             exams.add(path.stem, line, item["question"], [str(option) for option in (item.get("options") or {}).values()])
     for path in sorted(folder.rglob("*.csv")):
         for line, piece in enumerate(pieces(decode(path.read_bytes())[0], "csv"), 1):

@@ -17,7 +17,14 @@ def normalise(fields: dict[str, Any], suite: str, number: int, kind: str = "", c
     if found is None:
         return None, f"no known layout has the keys {', '.join(map(str, fields))[:120]}"
     item: Item = {"id": f"{suite}-{number}", "suite": suite, "question": "", "options": None, "answer": []}
-    item |= {"category": category or suite, "wording": None, "template": None, "split": "test", "kind": "choice", "reference": None}
+    item |= {
+        "category": category or suite,
+        "wording": None,
+        "template": None,
+        "split": "test",
+        "kind": "choice",
+        "reference": None,
+    }
     item |= found
     item["suite"] = suite
     if kind:

@@ -41,16 +41,24 @@ KINDS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
     ("手机号", re.compile(r"(?<!\d)(?:\+?86[- ]?)?1[3-9]\d(?:[- ]?\d{4}){2}(?!\d)"), _always),
     ("固定电话", re.compile(r"(?<!\d)0\d{2,3}-\d{7,8}(?:-\d{1,5})?(?!\d)"), _always),
     ("固定电话", re.compile(r"(?:电话|传真)[^\d\n]{0,4}((?:0\d{2,3}[- ]?)?\d{7,8})(?!\d)"), _always),
-    ("车牌号", re.compile(r"[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼][A-HJ-NP-Z][·]?[A-HJ-NP-Z0-9]{5,6}(?![A-Z0-9])"), _always),
+    (
+        "车牌号",
+        re.compile(
+            r"[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼][A-HJ-NP-Z][·]?[A-HJ-NP-Z0-9]{5,6}(?![A-Z0-9])"
+        ),
+        _always,
+    ),
     ("护照号", re.compile(r"护照[^A-Za-z\d\n]{0,8}([A-Z]\d{8}|[A-Z]{2}\d{7})(?!\d)"), _always),
     ("QQ号", re.compile(r"(?:QQ|qq|扣扣)[^\d\n]{0,4}([1-9]\d{4,10})(?!\d)"), _always),
     ("微信号", re.compile(r"(?:微信|weixin|WeChat)[号]?[:：为是\s]{1,3}([A-Za-z][A-Za-z0-9_-]{5,19})"), _always),
 )
-ROLE = "|".join(
-    "原告人 被告人 上诉人 被上诉人 再审申请人 被申请人 申请人 申请再审人 原审被告人 原审被告 原审原告 第三人 原告 被告 委托代理人 "
-    "委托诉讼代理人 法定代表人 负责人 辩护人 申诉人 罪犯 申请执行人 被执行人 异议人 审判长 审判员 代理审判员 书记员 陪审员 人民陪审员".split()
+ROLES = """原告人 被告人 上诉人 被上诉人 再审申请人 被申请人 申请人 申请再审人 原审被告人 原审被告 原审原告 第三人 原告 被告
+委托代理人 委托诉讼代理人 法定代表人 负责人 辩护人 申诉人 罪犯 申请执行人 被执行人 异议人
+审判长 审判员 代理审判员 书记员 陪审员 人民陪审员"""
+ROLE = "|".join(ROLES.split())
+PARTY = re.compile(
+    rf"(?m)(?:^|[。\n])[\s　]*(?:{ROLE})(?:（[^（）\n]{{0,30}}）)?[:：\s　]*([\u4e00-\u9fff·]{{2,4}})(?=[，,。（\s　]|$)"
 )
-PARTY = re.compile(rf"(?m)(?:^|[。\n])[\s　]*(?:{ROLE})(?:（[^（）\n]{{0,30}}）)?[:：\s　]*([\u4e00-\u9fff·]{{2,4}})(?=[，,。（\s　]|$)")
 ORGANISATION = re.compile(r"公司|银行|法院|政府|委员会|律师|医院|学校|中心|集团|某|局$|厂$|部$|社$")
 
 
@@ -83,15 +91,19 @@ class Masker:
             text = pattern.sub(put, text)
         return text
 
-    def mask_parties(self, text: str) -> str:
-        """A judgment with the people that its header names as 张某1, 张某2, …; organisations stay."""
-        names = sorted({found[1] for found in PARTY.finditer(text) if not ORGANISATION.search(found[1])}, key=len, reverse=True)
+    def people(self, text: str) -> list[str]:
+        """Names of people in the header and title of a judgment, longest first."""
+        names = {found[1] for found in PARTY.finditer(text)}
         title = re.search(r"(?m)^title[:：](.*)$", text)
         if title:
-            head = re.split(r"犯|与|诉|等|[一二]审|申请|、", title[1])
-            names += [part for part in head if re.fullmatch(r"[\u4e00-\u9fff]{2,4}", part) and not ORGANISATION.search(part)]
-        for number, name in enumerate(sorted(set(names), key=lambda name: (-len(name), text.find(name))), 1):
-            if name in text and not re.search(r"[罪案书法]", name):
-                self.counts["姓名"] += text.count(name)
-                text = text.replace(name, f"{name[0]}某{number}")
+            parts = re.split(r"犯|与|诉|等|[一二再]审|申请|、|和|因", title[1])
+            names |= {part for part in parts if re.fullmatch(r"[\u4e00-\u9fff]{2,4}", part)}
+        people = [name for name in names if not ORGANISATION.search(name) and not re.search(r"[罪案书法纠纷]", name)]
+        return sorted(people, key=lambda name: (-len(name), text.find(name)))
+
+    def mask_people(self, text: str, people: list[str]) -> str:
+        """The text with each of the people as 张某1, 张某2, …"""
+        for number, name in enumerate(people, 1):
+            self.counts["姓名"] += text.count(name)
+            text = text.replace(name, f"{name[0]}某{number}")
         return text

@@ -65,7 +65,9 @@ def decode(data: bytes) -> tuple[str, str]:
 def _odd(text: str) -> bool:
     """Whether most of what lies beyond ASCII is rarer than legal Chinese can be: the encoding was guessed wrongly."""
     far = [char for char in text if ord(char) > 127]
-    usual = sum("\u4e00" <= c <= "\u9fff" or "\u3000" <= c <= "\u303f" or "\uff00" <= c <= "\uffef" or c in "“”‘’—…·×" for c in far)
+    usual = sum(
+        "\u4e00" <= c <= "\u9fff" or "\u3000" <= c <= "\u303f" or "\uff00" <= c <= "\uffef" or c in "“”‘’—…·×" for c in far
+    )
     return bool(far) and usual < 0.8 * len(far)
 
 

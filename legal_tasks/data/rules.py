@@ -9,13 +9,17 @@ from collections import Counter
 from legal_tasks.data.statutes import Store
 from legal_tasks.records import Record
 
-PLACEHOLDER = re.compile(r"第\s*[XxＸ×＊*_某Ⅹ]+\s*[条款项章]|《\s*[XxＸ×*_]{1,}[^《》]{0,6}》|\[(?:姓名|日期|法律名称|插入[^\]]*)\]|(?i:lorem ipsum)")
+PLACEHOLDER = re.compile(
+    r"第\s*[XxＸ×＊*_某Ⅹ]+\s*[条款项章]|《\s*[XxＸ×*_]{1,}[^《》]{0,6}》|\[(?:姓名|日期|法律名称|插入[^\]]*)\]|(?i:lorem ipsum)"
+)
 SELF = re.compile(
     r"作为(?:一个|一名|一款)?(?:人工智能|AI|大?语言模型|智能(?:助手|助理)|虚拟助[手理])|我是(?:一个|一款)?(?:AI|人工智能|语言模型|ChatGPT|GPT)"
     r"|(?i:as an ai|openai|chatgpt|language model)|我的知识(?:截止|更新)"
 )
-GARBLED = re.compile(r"\ufffd|锟斤拷|烫烫烫|屯屯屯|[\x00-\x08\x0b\x0c\x0e-\x1f]|[\ue000-\uf8ff]|(?:[ÃÂåäæçéè][\x80-\xff€™œ¤¦§]){2,}|â€")
-END = "。！？；…）)】」』”’\"》.!?:：`>|】"
+GARBLED = re.compile(
+    r"\ufffd|锟斤拷|烫烫烫|屯屯屯|[\x00-\x08\x0b\x0c\x0e-\x1f]|[\ue000-\uf8ff]|(?:[ÃÂåäæçéè][\x80-\xff€™œ¤¦§]){2,}|â€"
+)
+END = '。！？；…）)】」』”’"》.!?:：`>|】'
 ACCUSED = {"repealed": "repealed_law", "no such article": "unknown_article", "misquoted": "misquoted"}
 NAMES = (
     *("empty", "garbled", "placeholder", "self_mention", "truncated", "repeated", "too_short", "too_long"),
@@ -49,7 +53,9 @@ def hits(record: Record, store: Store, day: datetime.date, shortest: int, longes
 def _foreign(text: str) -> bool:
     """Whether a longer text is neither Chinese nor ASCII for the most part."""
     plain = [char for char in text if not char.isspace()]
-    usual = sum(ord(c) < 128 or "\u2000" <= c <= "\u30ff" or "\u4e00" <= c <= "\u9fff" or "\uff00" <= c <= "\uffef" for c in plain)
+    usual = sum(
+        ord(c) < 128 or "\u2000" <= c <= "\u30ff" or "\u4e00" <= c <= "\u9fff" or "\uff00" <= c <= "\uffef" for c in plain
+    )
     return len(plain) >= 20 and usual < 0.8 * len(plain)
 
 

@@ -1,6 +1,6 @@
 """The statute store: which article says what, in which version, and is a citation in force, invented or misquoted?
 
-    python -m legal_tasks.data.statutes check "根据《合同法》第五十二条……" --store CLEAN_ARTIFACT/statutes.jsonl --as-of 2026-11-01
+python -m legal_tasks.data.statutes check "根据《合同法》第五十二条……" --store CLEAN_ARTIFACT/statutes.jsonl --as-of 2026-11-01
 """
 
 from __future__ import annotations
@@ -71,6 +71,7 @@ class Law:
     item: str
     articles: dict[str, str] = field(default_factory=dict)
     repeals: list[str] = field(default_factory=list)
+    ended: str = ""
 
 
 def parse_law(text: str, title: str, item: str, hint: str = "") -> Law | None:
@@ -94,8 +95,12 @@ def parse_law(text: str, title: str, item: str, hint: str = "") -> Law | None:
         if body and number not in law.articles:
             law.articles[number] = body
     whole = head + "\n" + "\n".join(law.articles.values())
-    starts = re.search(r"自\s*(\d{4}年\d{1,2}月\d{1,2}日)起(?:施行|生效|实施)", whole) or re.search(r"(\d{4}年\d{1,2}月\d{1,2}日)\s*施行", head)
+    starts = re.search(r"自\s*(\d{4}年\d{1,2}月\d{1,2}日)起(?:施行|生效|实施)", whole) or re.search(
+        r"(\d{4}年\d{1,2}月\d{1,2}日)\s*施行", head
+    )
     law.effective = _date(DATE.search(starts[1])) if starts else law.version  # type: ignore[arg-type]
+    gone = re.search(r"(\d{4}年\d{1,2}月\d{1,2}日)起?\s*(?:废止|失效)", head)
+    law.ended = _date(DATE.search(gone[1])) if gone else ""  # type: ignore[arg-type]
     for found in ENDS.finditer(whole):
         law.repeals += [short_name(name) for name in re.findall(r"《([^《》]+)》", found[1])]
     return law if law.articles else None
@@ -128,7 +133,11 @@ class Store:
         for versions in self.laws.values():
             versions.sort(key=lambda law: (law.effective, law.version, law.item))
         self.ended = {name: (CIVIL_CODE_DAY.isoformat(), after) for name, after in CIVIL_CODE_REPEALS.items()}
-        for law in sorted((law for versions in self.laws.values() for law in versions), key=lambda law: (law.effective, law.name)):
+        for law in sorted(
+            (law for versions in self.laws.values() for law in versions), key=lambda law: (law.effective, law.name)
+        ):
+            if law.ended:
+                self.ended.setdefault(law.name, (law.ended, "see the law's own note"))
             for name in law.repeals:
                 if name != law.name and law.effective and all(one.effective < law.effective for one in self.laws.get(name, [])):
                     self.ended.setdefault(name, (law.effective, law.name))
@@ -184,7 +193,12 @@ def citations(text: str) -> Iterator[tuple[str, str, str, bool]]:
     """(law, article or "", quotation or "", cited as former law) of every citation in order."""
     for found in CITATION.finditer(text):
         before = text[max(0, found.start() - 6) : found.start()]
-        formerly = "原" in before or "废止" in text[found.end() : found.end() + 30] or "旧" in before or "失效" in text[found.end() :][:30]
+        formerly = (
+            "原" in before
+            or "废止" in text[found.end() : found.end() + 30]
+            or "旧" in before
+            or "失效" in text[found.end() :][:30]
+        )
         name = short_name(found[1])
         parts = list(PART.finditer(found[2] or ""))
         if not parts:

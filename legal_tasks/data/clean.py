@@ -1,0 +1,339 @@
+"""Turn collected items into records: parse, judge citations, apply the rules, drop duplicates and exam leaks, mask people.
+
+    python -m legal_tasks.data.clean --profile small --items COLLECT --as-of 2026-11-01
+
+Every source item ends as exactly one of used, reference (it feeds the statute store) or set aside with one reason; records
+made several from one item, or from an article, are derived and counted apart.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import sys
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from legal_tasks.data import decontaminate, dedupe, formats, privacy, rules, statutes
+from legal_tasks.records import Record, write_records
+from legal_tasks.step import Input, Output, StepError, main, progress
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Params:
+    items: Annotated[Path, Input("the artifact of data.collect")]
+    output: Annotated[
+        Path, Output("folder with records.jsonl, statutes.jsonl, set_aside.jsonl, contamination.jsonl, accounts.json")
+    ]
+    as_of: Annotated[datetime.date, "the day on which laws must be in force"]
+    near_duplicate: Annotated[float, "Jaccard of character 5-grams from which two texts are one"] = 0.7
+    near_duplicate_instruction: Annotated[float, "the same for instruction records, which share their templates"] = 0.95
+    near_shortest: Annotated[int, "characters from which near-duplicates are looked for"] = 120
+    leak: Annotated[float, "share of a question's 8-grams from which a record is an exam leak"] = 0.8
+    leak_shortest: Annotated[int, "characters of question and option from which a leak is looked for"] = 24
+    quotation: Annotated[float, "share of a quotation's 5-grams that the article must hold"] = 0.6
+    shortest_answer: Annotated[int, "characters; instruction items may be shorter"] = 10
+    longest: Annotated[int, "characters of a whole record"] = 8000
+    statute_records: Annotated[int, "largest number of article records"] = 2000
+    salt: Annotated[str, "salt of the pseudonyms"] = "lexloop"
+
+    def __post_init__(self) -> None:
+        for name in ("near_duplicate", "near_duplicate_instruction", "leak", "quotation"):
+            if not 0 < getattr(self, name) <= 1:
+                raise StepError(f"data.clean.{name} is {getattr(self, name)}; it must lie above 0 and at most at 1")
+        if self.statute_records < 0 or self.longest < 1:
+            raise StepError("data.clean.statute_records must be 0 or more, data.clean.longest 1 or more")
+
+
+@dataclass
+class Report:
+    records: dict[str, Any]  # in, used, reference, set_aside {reason: n}, derived
+    written: int
+    categories: dict[str, int]
+    hits: dict[str, int]  # all hits of each rule, not only those where it was first
+    personal_data: dict[str, int]
+    contaminated: int
+    laws: int
+    articles: int
+    sources: list[dict[str, Any]]  # name, in, used, reference, set_aside
+    seconds: float
+
+
+@dataclass
+class Work:
+    """What is known of one item while it goes through the rules."""
+
+    item: dict[str, Any]
+    records: list[Record] = field(default_factory=list)
+    fate: str = ""  # "", "used", "reference", or the reason for which it is set aside
+    detail: str = ""
+    derived: bool = False
+
+    def aside(self, reason: str, detail: str = "") -> None:
+        self.fate, self.detail = reason, detail
+
+    def text(self) -> str:
+        """What the item says: the text, or question and answer without our own frame."""
+        if "text" in self.item:
+            return self.item["text"]
+        return "\n".join(part for record in self.records for part in _parts(record))
+
+
+def _parts(record: Record) -> list[str]:
+    return [*(part for turn in record.history for part in turn), record.instruction, record.input, record.output]
+
+
+def load(folder: Path) -> tuple[list[Work], list[dict[str, Any]]]:
+    """(work per collected item in the order of ids, rows that collect set aside)."""
+    path = folder / "items.jsonl"
+    if not path.is_file():
+        raise StepError(f"--items {folder} holds no items.jsonl: name the artifact of data.collect")
+    items = [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
+    aside = [json.loads(line) for line in (folder / "set_aside.jsonl").read_text("utf-8").split("\n") if line]
+    return [Work(item) for item in sorted(items, key=lambda item: item["id"])], aside
+
+
+def read_laws(works: list[Work]) -> list[statutes.Law]:
+    """Parse the statutes; their items become reference, or are set aside as pages without articles."""
+    heads = {}
+    for work in works:
+        place = work.item["locator"]
+        if work.item["kind"] == "statute" and "text" in work.item and place.rsplit("/", 1)[-1] == "README.md":
+            heads[work.item["source"], place.rpartition("/")[0]] = formats.title_of(formats.clean_text(work.item["text"]), place)
+    laws = []
+    for work in works:
+        if work.item["kind"] != "statute" or "text" not in work.item:
+            continue
+        text, place = formats.clean_text(work.item["text"]), work.item["locator"]
+        folder, _, name = place.rpartition("/")
+        title = formats.title_of(text, name)
+        above = heads.get((work.item["source"], folder), "")
+        if above and name != "README.md":
+            title = above
+        law = statutes.parse_law(text, title, work.item["id"], name)
+        if law is not None:
+            laws.append(law)
+            work.fate = "reference"
+        elif "基本案情" in text:
+            work.item["kind"] = "case"
+        else:
+            work.aside("no_articles", "a page of a statute source without articles")
+    return laws
+
+
+def make_records(work: Work) -> None:
+    """Fill work.records; an item that yields none is set aside as empty, short of an answer, or without reasoning."""
+    item = work.item
+    if "fields" in item:
+        record = formats.from_fields(item)
+        if record is None:
+            empty = not any(str(value or "").strip() for value in item["fields"].values())
+            work.aside("empty" if empty else "no_answer", f"keys: {', '.join(map(str, item['fields']))[:120]}")
+            return
+        work.records = [record]
+        return
+    text = formats.clean_text(item["text"])
+    if len(text) < 20:
+        work.aside("too_short", text)
+        return
+    makers = {"case": formats.from_case, "contract": formats.from_sections, "document": formats.from_document}
+    maker = makers.get(item["kind"])
+    work.records = maker(text, item) if maker else []
+    work.derived = len(work.records) > 1
+    if not work.records:
+        work.aside("no_reasoning" if item["kind"] == "case" else "no_answer", "no question and answer in the text")
+
+
+def apply_rules(works: list[Work], store: statutes.Store, params: Params, hits: Counter[str]) -> None:
+    """Keep the records that break no rule; an item without any left is set aside for its first record's reason."""
+    for work in works:
+        shortest = 1 if work.item["kind"] == "instruction" or work.item.get("format") == "exam" else params.shortest_answer
+        if "fields" in work.item and "answer" in work.item["fields"]:
+            shortest = 1
+        if "crime" in work.item.get("fields", {}):
+            shortest = 1
+        kept, reason = [], ""
+        for record in work.records:
+            found = rules.hits(record, store, params.as_of, shortest, params.longest, params.quotation)
+            hits.update(found)
+            reason = reason or (found[0] if found else "")
+            if not found:
+                kept.append(record)
+        work.records = kept
+        if not kept:
+            work.aside(reason)
+
+
+def drop_leaks(works: list[Work], exams: decontaminate.Exams, bound: float) -> list[dict[str, Any]]:
+    """Set aside items of which a record holds an exam question; return the pairs."""
+    pairs = []
+    for work in works:
+        kept = []
+        for record in work.records:
+            found = list(exams.matches("\n".join(_parts(record)), bound))
+            for question, score in found:
+                row = {"exam": question.exam, "line": question.line, "source": work.item["source"], "item": work.item["id"]}
+                pairs.append(row | {"score": round(score, 3), "rule": "containment"})
+            if not found:
+                kept.append(record)
+        if len(kept) < len(work.records) and not kept:
+            work.aside("exam_leak", f"{pairs[-1]['exam']} line {pairs[-1]['line']}")
+        work.records = kept
+    return pairs
+
+
+def drop_duplicates(works: list[Work], params: Params, hits: Counter[str]) -> None:
+    """Of equal and nearly equal items the longest stays (the smaller id among equals)."""
+    works = sorted(works, key=lambda work: (-len(work.text()), work.item["id"]))
+    texts = [work.text() for work in works]
+    for group in dedupe.exact_groups(texts):
+        for place in group[1:]:
+            works[place].aside("duplicate", f"of {works[group[0]].item['id']}")
+            hits["duplicate"] += 1
+    for instruction, bound in ((False, params.near_duplicate), (True, params.near_duplicate_instruction)):
+        places = [
+            place
+            for place, work in enumerate(works)
+            if not work.fate and (work.item["kind"] == "instruction") == instruction and len(texts[place]) >= params.near_shortest
+        ]
+        for first, second, score in dedupe.near_pairs([texts[place] for place in places], bound):
+            work = works[places[second]]
+            if not work.fate:
+                work.aside("near_duplicate", f"of {works[places[first]].item['id']}, Jaccard {score:.2f}")
+                hits["near_duplicate"] += 1
+
+
+def mask(works: list[Work], masker: privacy.Masker) -> None:
+    """Replace personal data in every record; in judgments also the people that the header names."""
+    for work in works:
+        document = work.item["id"]
+        people = masker.people(work.item["text"]) if work.item["kind"] == "case" and "text" in work.item else []
+        for record in work.records:
+
+            def hide(text: str, document: str = document, people: list[str] = people) -> str:
+                return masker.mask(masker.mask_people(text, people), document)
+
+            record.instruction, record.input, record.output = hide(record.instruction), hide(record.input), hide(record.output)
+            record.history = [[hide(part) for part in turn] for turn in record.history]
+
+
+def finish(works: list[Work]) -> list[Record]:
+    """Records with their provenance; an item is used if it gives at least one."""
+    records = []
+    for work in works:
+        if work.fate or not work.records:
+            continue
+        work.fate = "used"
+        for number, record in enumerate(work.records):
+            name = work.item["id"] + (f".{number}" if work.derived else "")
+            record.provenance = {"id": name, "parent": work.item["id"], "licence": work.item["licence"], "derived": work.derived}
+            record.provenance["locator"] = work.item["locator"]
+            records.append(record)
+    return records
+
+
+def article_records(store: statutes.Store, works: list[Work], day: datetime.date, most: int) -> list[Record]:
+    """Questions on the articles in force, at most `most`, spread evenly over all of them."""
+    items = {work.item["id"]: work.item for work in works}
+    found, seen = [], set()
+    for name in sorted(store.laws):
+        for law in store.current(name, day):
+            for number in law.articles:
+                if (name, number) not in seen:
+                    seen.add((name, number))
+                    found.append((law, number))
+    step = max(1, -(-len(found) // most)) if most else len(found) + 1
+    records = []
+    for law, number in found[::step] if most else []:
+        item = items[law.item]
+        record = formats.from_article(law, number, item["source"])
+        record.provenance = {"id": f"{law.item}.{number}", "parent": law.item, "licence": item["licence"], "derived": True}
+        record.provenance |= {"locator": item["locator"], "version": law.version}
+        records.append(record)
+    return records
+
+
+def account(works: list[Work], aside: list[dict[str, Any]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """(records of the report but `derived`, a row per source); every item in exactly one place."""
+    reasons, rows = Counter[str](), defaultdict[str, Counter[str]](Counter)
+    for source, fate in [(work.item["source"], work.fate) for work in works] + [(row["source"], row["reason"]) for row in aside]:
+        place = fate if fate in ("used", "reference") else "set_aside"
+        rows[source].update(["in", place])
+        reasons.update([fate] if place == "set_aside" else [])
+    total = sum(rows.values(), Counter[str]())
+    report = {
+        "in": total["in"],
+        "used": total["used"],
+        "reference": total["reference"],
+        "set_aside": dict(sorted(reasons.items())),
+    }
+    names = ("in", "used", "reference", "set_aside")
+    return report, [{"name": source} | {name: row[name] for name in names} for source, row in sorted(rows.items())]
+
+
+def run(params: Params) -> Report:
+    started = time.time()
+    works, aside = load(params.items)
+    laws = read_laws(works)
+    store = statutes.Store(laws)
+    hits, masker = Counter[str](), privacy.Masker(params.salt)
+    for work in works:
+        if not work.fate:
+            make_records(work)
+    stages = 5
+    progress(1, stages, stage="read", items=len(works), laws=len(laws))
+    apply_rules([work for work in works if not work.fate], store, params, hits)
+    progress(2, stages, stage="rules")
+    exams = decontaminate.read_exams(params.items / "exams", params.leak_shortest)
+    pairs = drop_leaks([work for work in works if not work.fate], exams, params.leak)
+    progress(3, stages, stage="exam leaks", pairs=len(pairs))
+    drop_duplicates([work for work in works if not work.fate], params, hits)
+    progress(4, stages, stage="duplicates")
+    mask([work for work in works if not work.fate], masker)
+    records = finish(works) + article_records(store, works, params.as_of, params.statute_records)
+    return _write(params, works, aside, laws, records, pairs, hits, masker, started)
+
+
+def _write(
+    params: Params,
+    works: list[Work],
+    aside: list[dict[str, Any]],
+    laws: list[statutes.Law],
+    records: list[Record],
+    pairs: list[dict[str, Any]],
+    hits: Counter[str],
+    masker: privacy.Masker,
+    started: float,
+) -> Report:
+    output = params.output
+    written = write_records(output / "records.jsonl", records)
+    statutes.write_store(output / "statutes.jsonl", laws)
+    lines = list(aside)
+    for work in works:
+        if work.fate not in ("used", "reference"):
+            row = {name: work.item[name] for name in ("id", "kind", "source", "locator")}
+            lines.append(row | {"reason": work.fate, "detail": work.detail})
+    for name, rows in (("set_aside", lines), ("contamination", pairs)):
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (output / f"{name}.jsonl").write_text(text, "utf-8")
+    counts, rows = account(works, aside)
+    counts["derived"] = sum(record.provenance["derived"] for record in records)
+    (output / "accounts.json").write_text(json.dumps(counts, ensure_ascii=False, indent=1) + "\n", "utf-8")
+    contaminated = len({pair["item"] for pair in pairs})
+    hits["exam_leak"] = contaminated
+    categories = dict(sorted(Counter(record.category for record in records).items()))
+    print(f"in {counts['in']}: used {counts['used']}, reference {counts['reference']}, set aside {counts['set_aside']}")
+    articles = sum(len(law.articles) for law in laws)
+    personal = dict(sorted(masker.counts.items()))
+    seconds = round(time.time() - started, 1)
+    found = dict(sorted(hits.items()))
+    return Report(counts, written, categories, found, personal, contaminated, len(laws), articles, rows, seconds)
+
+
+if __name__ == "__main__":
+    sys.exit(main("legal_tasks.data.clean"))
