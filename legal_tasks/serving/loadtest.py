@@ -1,0 +1,147 @@
+"""Open-loop load on an OpenAI-compatible server: requests leave at their time, whether or not earlier ones were answered.
+
+A closed loop slows down with the server and hides its queues; here latency counts from the planned moment of sending.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from legal_tasks.step import progress
+
+QUANTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One request: seconds from the planned start to the first token and to the end, tokens, and what went wrong."""
+
+    first_token: float | None
+    total: float | None
+    tokens: int
+    error: str | None
+
+
+def quantiles(values: Sequence[float]) -> dict[str, float]:
+    """p50, p95, p99 by the nearest rank (a value that was measured), seconds; {} without values."""
+    ordered = sorted(values)
+    return (
+        {name: round(ordered[min(len(ordered) - 1, int(q * len(ordered)))], 4) for name, q in QUANTILES.items()}
+        if ordered
+        else {}
+    )
+
+
+def arrivals(count: int, rate: float, seed: int) -> list[float]:
+    """Seconds after the start at which requests leave: a Poisson process of `rate` per second."""
+    source = random.Random(seed)
+    times, now = [], 0.0
+    for _ in range(count):
+        times.append(now)
+        now += source.expovariate(rate)
+    return times
+
+
+async def _one(client: Any, url: str, body: dict[str, Any], planned: float) -> Timing:
+    import httpx
+
+    await asyncio.sleep(max(0.0, planned - time.monotonic()))
+    first, tokens, done = None, 0, False
+    try:
+        async with client.stream("POST", f"{url}/v1/chat/completions", json=body) as answer:
+            if answer.status_code != 200:
+                text = (await answer.aread()).decode(errors="replace")
+                return Timing(None, None, 0, f"HTTP {answer.status_code}: {text[:200]}")
+            async for line in answer.aiter_lines():
+                if not line.startswith("data:"):
+                    continue
+                data = line.removeprefix("data:").strip()
+                if data == "[DONE]":
+                    done = True
+                    continue
+                part = json.loads(data)
+                if part.get("usage"):
+                    tokens = part["usage"]["completion_tokens"]
+                # The first chunk carries the role only; an empty answer ends with a finish_reason.
+                for choice in part.get("choices", []):
+                    if first is None and (choice.get("delta", {}).get("content") or choice.get("finish_reason")):
+                        first = time.monotonic() - planned
+    except (httpx.HTTPError, ValueError) as error:
+        return Timing(first, None, tokens, f"{type(error).__name__}: {error}")
+    if not done or first is None:
+        return Timing(first, None, tokens, "the stream ended before [DONE]")
+    return Timing(first, time.monotonic() - planned, tokens, None)
+
+
+async def _all(
+    url: str, key: str, bodies: list[dict[str, Any]], times: list[float], timeout_s: float
+) -> tuple[list[Timing], float]:
+    import httpx
+
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+    headers = {"Authorization": f"Bearer {key}"}
+    ended = 0
+    async with httpx.AsyncClient(timeout=timeout_s, limits=limits, headers=headers, trust_env=False) as client:
+        start = time.monotonic()
+
+        async def counted(body: dict[str, Any], planned: float) -> Timing:
+            nonlocal ended
+            timing = await _one(client, url, body, planned)
+            ended += 1
+            if ended % 20 == 0:
+                progress(ended, len(bodies))
+            return timing
+
+        found = await asyncio.gather(*(counted(b, start + t) for b, t in zip(bodies, times, strict=True)))
+        return list(found), time.monotonic() - start
+
+
+def run_load(
+    url: str,
+    key: str,
+    model: str,
+    chats: Sequence[Sequence[dict[str, str]]],
+    *,
+    requests: int,
+    rate: float,
+    max_tokens: int,
+    seed: int = 0,
+    timeout_s: float = 60.0,
+) -> dict[str, Any]:
+    """Send `requests` chats (taken in turn) at `rate` per second and tell first-token and short-answer times, seconds."""
+    bodies = [
+        {
+            "model": model,
+            "messages": list(chats[i % len(chats)]),
+            "max_tokens": max_tokens,
+            "temperature": 0,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        for i in range(requests)
+    ]
+    timings, seconds = asyncio.run(_all(url, key, bodies, arrivals(requests, rate, seed), timeout_s))
+    good = [t for t in timings if t.error is None]
+    errors: dict[str, int] = {}
+    for timing in timings:
+        if timing.error:
+            errors[timing.error] = errors.get(timing.error, 0) + 1
+    first = quantiles([t.first_token for t in good if t.first_token is not None])
+    whole = quantiles([t.total for t in good if t.total is not None])
+    return {
+        "requests": requests,
+        "rate_per_s": rate,
+        "max_tokens": max_tokens,
+        "seconds": round(seconds, 2),
+        **{f"{name}_first_token_s": value for name, value in first.items()},
+        **{f"{name}_short_answer_s": value for name, value in whole.items()},
+        "success_rate": len(good) / requests,
+        "tokens_per_s": round(sum(t.tokens for t in good) / seconds, 2),
+        "errors": errors,
+    }

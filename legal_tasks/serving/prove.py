@@ -1,0 +1,221 @@
+"""Prove that the served model is the evaluated one, and how fast it answers: parity of tokens and answers, load test.
+
+The candidate gets an engine and a gateway of its own on free ports; production is not touched. Skipped as `unchanged`
+where the candidate is what production runs and it answers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from legal_tasks import artifacts
+from legal_tasks.step import Input, Output, Runtime, Skip, StepError, main, progress, var_folder
+
+VERSION = 1
+REUSE = "never"
+PORT_OFFSET = 50  # engines of the releaser take the ports below
+TIE = 0.05  # natural logarithm: two tokens closer than this are a draw between float16 and float32
+
+
+@dataclass(frozen=True)
+class Params:
+    model: Annotated[Path, Input("folder made by compression.compress")]
+    data: Annotated[Path, Input("folder made by data.split, with validation.jsonl")]
+    output: Annotated[Path, Output("folder with parity.json and loadtest.json")]
+    prompts: Annotated[int, "questions whose answers are compared"] = 200
+    max_tokens: Annotated[int, "length of a short answer, tokens"] = 32
+    requests: Annotated[int, "requests of the load test"] = 160
+    rate: Annotated[float, "requests per second, arriving at random"] = 5.0
+    max_num_seqs: Annotated[int, "requests that the engine decodes together"] = 16
+    device: Annotated[str, Runtime("where transformers computes the reference: cpu or cuda")] = "cpu"
+
+    def __post_init__(self) -> None:
+        for name in ("prompts", "max_tokens", "requests", "max_num_seqs"):
+            if getattr(self, name) < 1:
+                raise StepError(f"--{name.replace('_', '-')} must be 1 or more, got {getattr(self, name)}")
+        if not 0 < self.rate <= 1000:
+            raise StepError(f"--rate must be above 0 and at most 1000 requests per second, got {self.rate}")
+
+
+@dataclass
+class Report:
+    parity: dict[str, Any]
+    loadtest: dict[str, Any]
+    engine_start_s: float
+    engine: str = "gptq"
+    files: list[str] = field(default_factory=lambda: ["parity.json", "loadtest.json"])
+
+
+def skip_if_in_production(digest: str) -> None:
+    """Skip("unchanged: ...") where production runs this digest and generates a token through its gateway."""
+    from legal_tasks.serving import engines, gateway
+    from legal_tasks.serving.releaser import read_status
+
+    status = read_status()
+    production = status["production"]
+    if not status["alive"] or not production or production["digest"] != digest:
+        return
+    reason = engines.probe(status["gateway"], gateway.first_key())
+    if reason is not None:
+        print(f"the candidate is in production, but production does not answer ({reason}): proving it anew")
+        return
+    raise Skip(f"unchanged: {digest[:12]} is version {production['version']} in production and answers")
+
+
+@contextmanager
+def served(artifact: Path, work: Path, max_num_seqs: int) -> Iterator[tuple[Any, Any, float]]:
+    """(engine, gateway in front of it, seconds of starting) for the candidate alone; both are ended whatever happens."""
+    from legal_tasks.serving import engines, gateway
+    from legal_tasks.serving.releaser import port_from
+
+    folder = engines.admit(artifact)
+    first = port_from("LEXLOOP_ENGINE_PORT", 8100) + PORT_OFFSET
+    port = engines.free_port(first)
+    front = gateway.Gateway(work / "gateway", engines.free_port(first, {port}))
+    log = var_folder() / "logs" / f"engine-{port}.log"
+    engine = engines.Engine.start(folder, port, log, engines.Settings(max_num_seqs=max_num_seqs))
+    try:
+        seconds = engine.wait_ready()
+        front.start(gateway.Route(port, "candidate"))
+        yield engine, front, seconds
+    except engines.EngineError as error:
+        raise StepError(f"the engine does not serve {folder}: {error}") from error
+    finally:
+        front.stop()
+        engine.stop()
+
+
+def read_chats(path: Path, count: int) -> list[list[dict[str, str]]]:
+    """The first `count` validation records as chats that end with the question."""
+    from legal_tasks.training.chat import messages
+
+    if not path.is_file():
+        raise StepError(f"--data: {path} is missing: name the folder made by data.split")
+    chats = []
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            if len(chats) == count:
+                break
+            chats.append(messages({**json.loads(line), "output": ""}))
+    if not chats:
+        raise StepError(f"--data: {path} holds no record: nothing can be compared")
+    return chats
+
+
+def ask(url: str, key: str, chat: Sequence[dict[str, str]], max_tokens: int) -> tuple[list[int], list[int]]:
+    """(prompt ids by the engine's /tokenize, ids of its greedy answer, with the end token if it was given)."""
+    import httpx
+
+    from legal_tasks.serving.engines import MODEL_NAME
+
+    chat_body = {"model": MODEL_NAME, "messages": list(chat)}
+    headers = {"Authorization": f"Bearer {key}"}
+    with httpx.Client(base_url=url, headers=headers, timeout=120, trust_env=False) as client:
+        tokens = client.post("/tokenize", json={**chat_body, "add_generation_prompt": True})
+        tokens.raise_for_status()
+        options = {"max_tokens": max_tokens, "temperature": 0, "repetition_penalty": 1.0, "return_token_ids": True}
+        answer = client.post("/v1/chat/completions", json={**chat_body, **options})
+        answer.raise_for_status()
+    return tokens.json()["tokens"], answer.json()["choices"][0]["token_ids"]
+
+
+def judge(model: Any, prompt: list[int], answer: list[int], device: str) -> tuple[int, float]:
+    """(first position where the reference would choose another token or -1, largest gap in log-probability).
+
+    One pass over prompt + answer gives the reference's choice at every position of the answer, given the same tokens.
+    """
+    import torch
+
+    if not answer:
+        return 0, float("inf")
+    with torch.inference_mode():
+        logits = model(torch.tensor([prompt + answer], device=device)).logits[0, len(prompt) - 1 : -1].float()
+    chosen = torch.tensor(answer, device=device)
+    best, choice = logits.max(dim=-1)
+    gaps = best - logits.gather(1, chosen[:, None])[:, 0]
+    differ = (choice != chosen).nonzero()
+    return (int(differ[0]) if len(differ) else -1), float(gaps.max())
+
+
+def compare_answers(engine_url: str, key: str, artifact: Path, chats: list, max_tokens: int, device: str) -> dict[str, Any]:
+    """What parity.json holds: token ids of the prompts and greedy answers, engine against transformers."""
+    from legal_tasks.compression.load import load_model
+    from legal_tasks.serving.engines import VARIANT
+    from legal_tasks.training.chat import render
+
+    model, tokenizer = load_model(artifact / VARIANT, VARIANT, device)
+    room = model.config.max_position_embeddings - max_tokens
+    rendered = [render(tokenizer, chat, generation=True) for chat in chats]
+    kept = [(chat, ids) for chat, ids in zip(chats, rendered, strict=True) if len(ids) <= room]
+    if not kept:
+        raise StepError(f"no question leaves room for {max_tokens} tokens of answer in the model's context: lower --max-tokens")
+    with ThreadPoolExecutor(8) as pool:
+        replies = list(pool.map(lambda pair: ask(engine_url, key, pair[0], max_tokens), kept))
+    items = []
+    for number, ((_, ids), (served_ids, answer)) in enumerate(zip(kept, replies, strict=True), start=1):
+        differs, gap = judge(model, ids, answer, device)
+        verdict = "equal" if differs < 0 else "tie" if gap <= TIE else "different"
+        items.append({"tokens_equal": ids == served_ids, "answer": verdict, "position": differs, "gap": round(gap, 5)})
+        if number % 50 == 0:
+            progress(number, len(kept))
+    counts = {name: sum(item["answer"] == name for item in items) for name in ("equal", "tie", "different")}
+    good = sum(item["tokens_equal"] and item["answer"] != "different" for item in items)
+    return {
+        "checked": len(kept),
+        "identical_answers": good,  # same prompt tokens, and the same answer up to ties
+        "identical_tokens": sum(item["tokens_equal"] for item in items),
+        "answers": counts,
+        "tie_tolerance_logprob": TIE,
+        "too_long": len(chats) - len(kept),
+        "items": items,
+    }
+
+
+def _write(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", "utf-8")
+
+
+def run(params: Params) -> Report:
+    from legal_tasks.serving import engines, gateway
+    from legal_tasks.serving.loadtest import run_load
+
+    skip_if_in_production(artifacts.digest_path(params.model))
+    chats = read_chats(params.data / "validation.jsonl", params.prompts)
+    # Airflow ends a task with TERM: as an exception it lets the engine and the gateway be ended too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    (var_folder() / "work").mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix="prove-", dir=var_folder() / "work"))
+    key = gateway.first_key()
+    try:
+        began = time.monotonic()
+        with served(params.model, work, params.max_num_seqs) as (engine, front, seconds):
+            print(f"the engine generates after {seconds:.1f} s (pid {engine.pid}, log {engine.log})", flush=True)
+            parity = compare_answers(engine.url, key, params.model, chats, params.max_tokens, params.device)
+            print(f"parity: {json.dumps({k: v for k, v in parity.items() if k != 'items'})}", flush=True)
+            numbers = {"requests": params.requests, "rate": params.rate, "max_tokens": params.max_tokens}
+            short = [chat for chat in chats if sum(len(turn["content"]) for turn in chat) < 400] or chats
+            load = run_load(front.url, key, engines.MODEL_NAME, short, **numbers)
+            print(f"load test: {json.dumps(load)}", flush=True)
+        print(f"proved in {time.monotonic() - began:.0f} s", flush=True)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    load["processors"] = os.cpu_count()
+    _write(params.output / "parity.json", parity)
+    _write(params.output / "loadtest.json", load)
+    return Report({k: v for k, v in parity.items() if k != "items"}, load, round(seconds, 2))
+
+
+if __name__ == "__main__":
+    sys.exit(main("legal_tasks.serving.prove"))

@@ -1,0 +1,90 @@
+"""Put the model into production if the gate let it pass: write the intent, wait for the releaser, register the version."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from legal_tasks import artifacts, tracking
+from legal_tasks.step import Input, Output, Runtime, Skip, StepError, main
+
+VERSION = 1
+REUSE = "never"
+
+
+@dataclass(frozen=True)
+class Params:
+    decision: Annotated[Path, Input("folder made by evaluation.gate, with decision.json")]
+    model: Annotated[Path, Input("folder made by compression.compress")]
+    output: Annotated[Path, Output("folder with release.json")]
+    timeout_s: Annotated[float, Runtime("wait so long for the releaser, seconds")] = 600.0
+
+    def __post_init__(self) -> None:
+        if self.timeout_s <= 0:
+            raise StepError(f"--timeout-s must be more than 0, got {self.timeout_s}; leave it out for 600")
+
+
+@dataclass
+class Report:
+    version: str
+    digest: str
+    previous: str | None
+    seconds: float
+
+
+def read_decision(folder: Path) -> dict[str, Any]:
+    """decision.json of the gate; Skip where it refused."""
+    path = folder / "decision.json"
+    if not path.is_file():
+        raise StepError(f"--decision {folder} holds no decision.json: name the folder made by evaluation.gate")
+    decision = json.loads(path.read_text("utf-8"))
+    if decision.get("decision") == "refused":
+        raise Skip("refused: " + ("; ".join(decision.get("reasons") or []) or "the gate gave no reason"))
+    if decision.get("decision") != "pass":
+        raise StepError(f"{path}: decision must be pass or refused, got {decision.get('decision')!r}")
+    return decision
+
+
+def tags_of(model: Path, decision: Path) -> dict[str, str]:
+    """Where the version comes from, as tags of the registry."""
+    manifest = artifacts.read_manifest(model)
+    inputs = {f"input.{name}": digest for name, digest in manifest.get("inputs", {}).items()}
+    return {**inputs, "key": manifest["key"], "decision": artifacts.digest_path(decision), "gate": "pass"}
+
+
+def run(params: Params) -> Report:
+    from legal_tasks.serving import engines
+    from legal_tasks.serving.intent import bring
+    from legal_tasks.serving.state import Conflict, Database
+
+    read_decision(params.decision)
+    began = time.monotonic()
+    engines.admit(params.model)
+    digest = artifacts.digest_path(params.model)
+    database = Database()
+    before = database.current().actual
+    tags = tags_of(params.model, params.decision)
+    source = str(params.model.absolute())
+    # The version exists before it serves, so that the gateway names it; the aliases follow when it serves.
+    version = tracking.register_model(digest, source, tags) or digest[:12]
+    model = {"digest": digest, "path": source, "version": version, "decision": str(params.decision.absolute())}
+    evidence = {"decision": tags["decision"], "dag_run": os.environ.get("LEXLOOP_DAG_RUN")}
+    try:
+        bring(model, f"release {os.environ.get('LEXLOOP_DAG_RUN', 'by hand')}", evidence, params.timeout_s, database)
+    except Conflict as error:
+        raise StepError(f"{error}: somebody else released at the same moment; run the step again") from error
+    previous = database.previous()
+    aliases = {"champion": digest} | ({"previous": previous["digest"]} if previous else {})
+    tracking.register_model(digest, source, tags, aliases)
+    report = Report(version, digest, before["digest"] if before else None, round(time.monotonic() - began, 2))
+    (params.output / "release.json").write_text(json.dumps({"model": model, "previous": previous}, indent=1) + "\n", "utf-8")
+    return report
+
+
+if __name__ == "__main__":
+    sys.exit(main("legal_tasks.serving.release"))

@@ -1,0 +1,200 @@
+"""The release state: which model should be in production, which one is, and everything that happened to get there.
+
+One row {revision, desired, actual} that changes by compare-and-swap, and a history to which can only be added: SQLite
+itself refuses to change or delete its lines. A model is {digest, path, ...}; what else it holds is carried along.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from legal_tasks.step import var_folder
+
+Model = dict[str, Any]
+EVENTS = ("intended", "released", "failed", "restarted", "stopped")
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS state (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  revision INTEGER NOT NULL,
+  desired TEXT,
+  actual TEXT
+);
+INSERT OR IGNORE INTO state (id, revision, desired, actual) VALUES (1, 0, NULL, NULL);
+CREATE TABLE IF NOT EXISTS history (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  at REAL NOT NULL,
+  revision INTEGER NOT NULL,
+  event TEXT NOT NULL,
+  actor TEXT NOT NULL,
+  before TEXT,
+  after TEXT,
+  evidence TEXT NOT NULL
+);
+CREATE TRIGGER IF NOT EXISTS history_no_update BEFORE UPDATE ON history
+BEGIN SELECT RAISE(ABORT, 'the history is append-only'); END;
+CREATE TRIGGER IF NOT EXISTS history_no_delete BEFORE DELETE ON history
+BEGIN SELECT RAISE(ABORT, 'the history is append-only'); END;
+CREATE TRIGGER IF NOT EXISTS state_no_delete BEFORE DELETE ON state
+BEGIN SELECT RAISE(ABORT, 'the release state cannot be deleted'); END;
+"""
+
+
+class Conflict(Exception):
+    """Somebody else changed the release state since it was read: read it again and decide again."""
+
+
+@dataclass(frozen=True)
+class State:
+    revision: int
+    desired: Model | None
+    actual: Model | None
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of the history; `at` in seconds since 1970, `before` and `after` are models."""
+
+    id: int
+    at: float
+    revision: int
+    event: str
+    actor: str
+    before: Model | None
+    after: Model | None
+    evidence: dict[str, Any]
+
+
+def _load(text: str | None) -> Any:
+    return None if text is None else json.loads(text)
+
+
+def _dump(value: Mapping[str, Any] | None) -> str | None:
+    return None if value is None else json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
+
+
+class Database:
+    """The state in a SQLite file; every method opens its own connection, so that processes and threads may share it."""
+
+    def __init__(self, path: Path | None = None):
+        self.path = path or var_folder() / "release.sqlite"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._transaction() as connection:
+            for statement in SCHEMA.split(";\n"):
+                # A trigger's body holds one semicolon, followed by END on the same line.
+                if statement.strip():
+                    connection.execute(statement)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        connection = sqlite3.connect(self.path, timeout=30, isolation_level=None)
+        try:
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+        finally:
+            connection.close()
+
+    @staticmethod
+    def _read(connection: sqlite3.Connection) -> State:
+        revision, desired, actual = connection.execute("SELECT revision, desired, actual FROM state").fetchone()
+        return State(revision, _load(desired), _load(actual))
+
+    @staticmethod
+    def _append(
+        connection: sqlite3.Connection,
+        revision: int,
+        event: str,
+        actor: str,
+        before: Model | None,
+        after: Model | None,
+        evidence: Mapping[str, Any] | None,
+    ) -> None:
+        if event not in EVENTS:
+            raise ValueError(f"event must be one of {', '.join(EVENTS)}, got {event!r}")
+        values = (time.time(), revision, event, actor, _dump(before), _dump(after), _dump(evidence or {}))
+        connection.execute(
+            "INSERT INTO history (at, revision, event, actor, before, after, evidence) VALUES (?, ?, ?, ?, ?, ?, ?)", values
+        )
+
+    def current(self) -> State:
+        with self._transaction() as connection:
+            return self._read(connection)
+
+    def intend(
+        self, model: Model, actor: str | None = None, evidence: Mapping[str, Any] | None = None, revision: int | None = None
+    ) -> State:
+        """Say that `model` (with `digest` and `path`) shall be in production.
+
+        `revision`: the revision that this decision was based on; Conflict where the state has moved on since.
+        """
+        if not model.get("digest") or not model.get("path"):
+            raise ValueError("a model needs digest and path")
+        with self._transaction() as connection:
+            now = self._read(connection)
+            self._check(now, revision)
+            new = now.revision + 1
+            connection.execute("UPDATE state SET revision = ?, desired = ?", (new, _dump(model)))
+            self._append(connection, new, "intended", actor or getpass.getuser(), now.desired, model, evidence)
+            return self._read(connection)
+
+    def record(
+        self,
+        event: str,
+        actor: str,
+        revision: int,
+        *,
+        actual: Model | None = None,
+        desired: Model | None = None,
+        evidence: Mapping[str, Any] | None = None,
+    ) -> State:
+        """Write down what became of the intent of `revision`.
+
+        `released`: `actual` serves now. `failed`: `desired` goes back to what serves (None where nothing does), so that
+        the model is not tried again, unless somebody intends another one by now. Other events only enter the history.
+        """
+        with self._transaction() as connection:
+            now = self._read(connection)
+            before, after = now.actual, now.actual
+            if event == "released":
+                connection.execute("UPDATE state SET revision = ?, actual = ?", (now.revision + 1, _dump(actual)))
+                after = actual
+            elif event == "failed":
+                after = desired
+                if now.revision == revision:
+                    connection.execute("UPDATE state SET revision = ?, desired = ?", (now.revision + 1, _dump(now.actual)))
+            self._append(connection, revision, event, actor, before, after, evidence)
+            return self._read(connection)
+
+    @staticmethod
+    def _check(now: State, revision: int | None) -> None:
+        if revision is not None and revision != now.revision:
+            raise Conflict(f"the release state is at revision {now.revision}, not at {revision}")
+
+    def history(self) -> list[Event]:
+        with self._transaction() as connection:
+            rows = connection.execute(
+                "SELECT id, at, revision, event, actor, before, after, evidence FROM history ORDER BY id"
+            ).fetchall()
+        return [Event(*row[:5], _load(row[5]), _load(row[6]), json.loads(row[7])) for row in rows]
+
+    def previous(self) -> Model | None:
+        """The model that served before the one that serves now, by the history; None where there was none."""
+        actual = self.current().actual
+        for event in reversed(self.history()):
+            if event.event == "released" and event.before and actual and event.before["digest"] != actual["digest"]:
+                return event.before
+        return None
