@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from legal_tasks.artifacts import canonical, sha256_text
 from legal_tasks.evaluation import paired
-from legal_tasks.evaluation.items import GENERATED, Row, read_lines
+from legal_tasks.evaluation.items import GENERATED, Row, read_lines, write_lines
 from legal_tasks.evaluation.tables import render_comparison
 from legal_tasks.step import Input, Output, StepError, main
 
@@ -24,7 +24,7 @@ VERSION = 1
 @dataclass(frozen=True)
 class Params:
     evaluation: Annotated[Path, Input("folder made by evaluation.harness")]
-    output: Annotated[Path, Output("folder with comparison.json and comparison.md")]
+    output: Annotated[Path, Output("folder with comparison.json, comparison.md and the challenger's answers.jsonl")]
     compression: Annotated[Path | None, Input("folder made by compression.compress")] = None
     seed: Annotated[int, "seed of the bootstrap"] = 0
     category_items: Annotated[int, "smallest category that is compared by itself, items"] = 20
@@ -48,6 +48,8 @@ def run(params: Params) -> Report:
     for suite, about in summary["suites"].items():
         rows = {role: load_rows(params.evaluation / role / f"{suite}.jsonl") for role in roles}
         suites[suite] = {**about, **compare_suite(suite, rows, params.seed, params.category_items)}
+    answers = load_rows(params.evaluation / "challenger" / "answers.jsonl")
+    write_lines(params.output / "answers.jsonl", [{"id": row["id"], "answer": row["answer"]} for row in answers])
     losses = compare_compressed(params, suites) if params.compression else {}
     result = {"suites": suites, "compression": losses, "roles": roles, "seed": params.seed, "rounds": paired.ROUNDS}
     (params.output / "comparison.json").write_text(json.dumps(result, ensure_ascii=False, indent=1) + "\n", "utf-8")

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from legal_tasks.evaluation import rules
+from legal_tasks.evaluation.citations import judge_answers
+from legal_tasks.evaluation.items import read_lines
 from legal_tasks.evaluation.rules import Rule, Thresholds
 from legal_tasks.evaluation.tables import render_decision
 from legal_tasks.step import Input, Output, StepError, main
@@ -104,7 +106,7 @@ def thresholds(params: Params) -> Thresholds:
 
 def run(params: Params) -> Report:
     comparison = json.loads((params.comparison / "comparison.json").read_text("utf-8"))
-    measured = {"proof": read_proof(params.proof), "data": read_data(params.data)}
+    measured = {"proof": read_proof(params.proof), "data": read_data(params.data), "citations": read_citations(params)}
     decision = decide(comparison, measured, read_history(params.history), params)
     (params.output / "decision.json").write_text(json.dumps(decision, ensure_ascii=False, indent=1) + "\n", "utf-8")
     text = render_decision(decision)
@@ -118,11 +120,11 @@ def run(params: Params) -> Report:
 
 def decide(
     comparison: Mapping[str, Any],
-    measured: Mapping[str, Mapping[str, Any]],
+    measured: Mapping[str, Any],
     history: Sequence[Mapping[str, Any]] | None,
     params: Params,
 ) -> dict[str, Any]:
-    """The whole decision from numbers in memory: comparison.json, {proof, data} and the releases so far."""
+    """The whole decision from numbers in memory: comparison.json, {proof, data, citations} and the releases so far."""
     limits = thresholds(params)
     suites = comparison["suites"]
     champion = "champion" in comparison["roles"]
@@ -135,9 +137,8 @@ def decide(
     found += rules.prompt_rules(suites, limits)
     found += rules.loss_rules(comparison.get("compression", {}), domain, limits)
     data, proof = measured.get("data", {}), measured.get("proof", {})
-    records = data.get("records")
-    found.append(rules.count_rule("citations", data.get("citations"), records, "records cite articles that are not in force"))
-    found.append(rules.count_rule("contamination", data.get("contamination"), records, "records hold exam questions"))
+    found += rules.citation_rules(measured.get("citations"))
+    found.append(rules.contamination_rule(data.get("contamination"), data.get("records")))
     found += rules.proof_rules(proof, limits)
     found.append(rules.cost_rule(data.get("cost_cny"), limits))
     blocked = [rule for rule in found if rule.verdict not in rules.LETS_THROUGH]
@@ -222,21 +223,44 @@ def read_proof(folder: Path | None) -> dict[str, Any]:
 
 
 def read_data(folder: Path | None) -> dict[str, Any]:
-    """{records, contamination, citations} of the records that were trained on, from data.clean's report; {} without it."""
+    """{records, contamination} of the records that were trained on, from data.clean's report; {} without it."""
     if folder is None:
         return {}
     report = _json(folder / "report.json") or {}
-    return {"records": (report.get("records") or {}).get("used"), **{k: report.get(k) for k in ("contamination", "citations")}}
+    return {"records": (report.get("records") or {}).get("used"), "contamination": report.get("contamination")}
+
+
+def read_citations(params: Params) -> dict[str, Any] | None:
+    """What became of the citations in the challenger's answers; None where there are no answers or no statutes."""
+    answers, statutes = params.comparison / "answers.jsonl", params.data / "statutes.jsonl" if params.data else None
+    rows = list(read_lines(answers)) if answers.is_file() else []
+    if not rows or statutes is None or not statutes.is_file():
+        return None
+    return judge_answers(rows, statutes, params.as_of or datetime.date.max)
 
 
 def read_history(path: Path | None) -> list[dict[str, Any]] | None:
-    """The releases so far, oldest first: from the file, else None."""
-    if path is None:
-        return None
-    history = _json(path)
-    if not isinstance(history, list) or not all(isinstance(entry, dict) and "at" in entry for entry in history):
-        raise StepError(f"--history {path} must be a JSON list of releases {{at, version, accuracies}}")
-    return history
+    """The releases so far, oldest first: {at, version, accuracies}. From the file, else from the release state.
+
+    None where what was released cannot be read any more: a missing history is no empty one.
+    """
+    if path is not None:
+        history = _json(path)
+        if not isinstance(history, list) or not all(isinstance(entry, dict) and "at" in entry for entry in history):
+            raise StepError(f"--history {path} must be a JSON list of releases {{at, version, accuracies}}")
+        return history
+    from legal_tasks.serving.state import Database
+
+    found = []
+    for event in Database().history():
+        if event.event != "released" or not event.after:
+            continue
+        decision = _json(Path(event.after["decision"]) / "decision.json") if event.after.get("decision") else None
+        if decision is None:
+            return None
+        day = datetime.datetime.fromtimestamp(event.at, datetime.UTC).date().isoformat()
+        found.append({"at": day, "version": event.after.get("version"), "accuracies": decision.get("accuracies", {})})
+    return found
 
 
 if __name__ == "__main__":

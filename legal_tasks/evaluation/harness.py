@@ -3,7 +3,7 @@
     python -m legal_tasks.evaluation.harness --profile small --challenger MERGE --items COLLECT
 
 The suites are the exam files of the sources (each a domain suite of this run, unless it is one of the standing
-benchmarks by name) and those of `standing`, which are asked at every run. A model's rows are kept in the store under
+benchmarks by name) and the standing ones, which are asked at every run. A model's rows are kept in the store under
 its digest, so base and champion are evaluated once for the same items and code version.
 """
 
@@ -12,21 +12,26 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from legal_tasks.artifacts import MANIFEST, digest_path, read_manifest
-from legal_tasks.evaluation.items import read_items, suites_in
+from legal_tasks.artifacts import MANIFEST, canonical, digest_path, read_manifest
+from legal_tasks.evaluation.items import Item, read_items, spread, suites_in, write_lines
 from legal_tasks.evaluation.models import VERSION as MODEL_VERSION
 from legal_tasks.evaluation.models import How, evaluate_cached, evaluate_model, resolve_model, set_threads, stock_folders
+from legal_tasks.evaluation.rules import STANDING
 from legal_tasks.step import Input, Output, Runtime, StepError, main, progress
 from legal_tasks.training import base as bases
 
 __all__ = ["evaluate_model"]
 
 VERSION = MODEL_VERSION
+EMBEDDED = "embedded"
+WORLD = Path(__file__).resolve().parents[1] / "embedded"
+ANSWERS = "answers"  # the suite of questions of the domain that are answered in words
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,11 @@ class Params:
     output: Annotated[Path, Output("folder with <role>/<suite>.jsonl, <role>/summary.json and summary.json")]
     base: Annotated[str, "the base model: embedded, a folder, or a hub id"] = "embedded"
     champion: Annotated[str, "the model to replace: production (what serves now, if any), none, or a folder"] = "production"
-    standing: Annotated[Path | None, Input("folder of suites asked at every run, beside those of the sources")] = None
+    standing: Annotated[str, "where general, refusal and over_refusal come from, if not from the sources: embedded, a folder"] = (
+        ""
+    )
+    world_seed: Annotated[int, "seed of the embedded world, by which its own exams are known"] = 0
+    free_answers: Annotated[int, "questions of the domain that are answered in words, for the citations; 0 for none"] = 200
     rank_texts: Annotated[tuple[str, ...], "suites answered by ranking the option texts, which the prompt does not show"] = ()
     skip: Annotated[tuple[str, ...], "suites of the exams folder that are not asked"] = ()
     limit: Annotated[int | None, "items per suite, evenly spread; empty for all"] = None
@@ -47,13 +56,22 @@ class Params:
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
             raise StepError(f"--limit must be at least 1, got {self.limit}; leave it out to ask every item")
+        if self.free_answers < 0:
+            raise StepError(f"--free-answers must be 0 or more, got {self.free_answers}")
+        if self.standing and self.standing != EMBEDDED and not Path(self.standing).is_dir():
+            raise StepError(f"--standing {self.standing}: no such folder; name one with <suite>.jsonl, or `{EMBEDDED}`")
         if self.new_tokens < 1:
             raise StepError(f"--new-tokens must be at least 1, got {self.new_tokens}")
 
 
 def extra_inputs(params: Params) -> dict[str, Path]:
     champion = find_champion(params)
-    return {"base": bases.resolve(params.base)} | ({"champion": champion} if champion else {})
+    found = {"base": bases.resolve(params.base)} | ({"champion": champion} if champion else {})
+    if params.standing == EMBEDDED:
+        found |= {f"standing {file.name}": file for file in sorted(WORLD.glob("*.py"))}
+    elif params.standing:
+        found["standing"] = Path(params.standing)
+    return found
 
 
 def find_champion(params: Params) -> Path | None:
@@ -124,32 +142,72 @@ def run(params: Params) -> Report:
 
 
 def gather(params: Params, target: Path) -> dict[str, dict[str, Any]]:
-    """Copy the suites of the sources and the standing ones into `target`; {suite: {origin, kind}}.
+    """Copy the suites of the sources and the standing ones into `target`; {suite: {origin, kind, embedded}}.
 
-    A suite of the sources takes the place of a standing one of the same name.
+    A suite of the sources takes the place of a standing one of the same name. `embedded`: these are the very items of
+    the embedded world, compared by content.
     """
     target.mkdir()
     found: dict[str, dict[str, Any]] = {}
-    for origin, root in (("sources", params.items), ("standing", params.standing)):
-        if root is None:
-            continue
-        folder = exams_folder(root)
-        for name in suites_in(folder):
-            if name in found or name in params.skip:
+    with tempfile.TemporaryDirectory() as scratch:
+        world = write_world(Path(scratch), params.world_seed)
+        standing = world if params.standing == EMBEDDED else exams_folder(Path(params.standing)) if params.standing else None
+        for origin, folder in (("sources", exams_folder(params.items)), ("standing", standing)):
+            if folder is None:
                 continue
-            items = read_items(folder / f"{name}.jsonl", split=None)
-            shutil.copyfile(folder / f"{name}.jsonl", target / f"{name}.jsonl")
-            found[name] = {"origin": origin, "kind": items[0]["kind"]}
-        for place in stock_folders(folder).values():
-            copy = target / place.parent.name / place.name
-            if place.parent.name not in params.skip and not copy.exists():
-                shutil.copytree(place, copy)
+            for name in suites_in(folder):
+                if name in found or name in params.skip or (origin == "standing" and name not in STANDING):
+                    continue
+                items = read_items(folder / f"{name}.jsonl", split=None)
+                shutil.copyfile(folder / f"{name}.jsonl", target / f"{name}.jsonl")
+                found[name] = {"origin": origin, "kind": items[0]["kind"]}
+                found[name]["embedded"] = same_items(world / f"{name}.jsonl", items)
+            _copy_stock(params, folder, target)
     if not found:
         raise StepError(f"--items {params.items} holds no suites (*.jsonl): list evaluation sets under `exams` in the sources")
-    unknown = set(params.rank_texts) - found.keys()
-    if unknown and not params.standing:
-        print(f"note: rank_texts names {', '.join(sorted(unknown))}, which this run does not ask")
+    if params.free_answers and ANSWERS not in found:
+        questions = free_questions(target, found, params.free_answers)
+        if questions:
+            write_lines(target / f"{ANSWERS}.jsonl", questions)
+            found[ANSWERS] = {"origin": "derived", "kind": "answer", "embedded": False}
     return found
+
+
+def _copy_stock(params: Params, folder: Path, target: Path) -> None:
+    for place in stock_folders(folder).values():
+        copy = target / place.parent.name / place.name
+        if place.parent.name not in params.skip and not copy.exists():
+            shutil.copytree(place, copy)
+
+
+def write_world(folder: Path, seed: int) -> Path:
+    """The exams of the embedded world, written anew: what makes a suite known as its own."""
+    from legal_tasks.embedded import world
+
+    world.write(folder, seed)
+    return folder / "exams"
+
+
+def same_items(path: Path, items: list[Item]) -> bool:
+    """Whether a suite file holds exactly these items: question, options and answer of each."""
+
+    def content(item: Item) -> str:
+        return canonical([item["question"], item.get("options") or {}, item.get("answer") or []])
+
+    return path.is_file() and sorted(map(content, read_items(path, split=None))) == sorted(map(content, items))
+
+
+def free_questions(folder: Path, suites: dict[str, dict[str, Any]], count: int) -> list[Item]:
+    """Up to `count` questions of the domain's exams, evenly spread, to be answered in words."""
+    items = [
+        item
+        for name, about in suites.items()
+        if about["kind"] in ("choice", "case") and name not in STANDING
+        for item in read_items(folder / f"{name}.jsonl")
+        if item.get("wording") != "seen"
+    ]
+    chosen = spread(items, count)
+    return [{**item, "id": f"{item['suite']}/{item['id']}", "suite": ANSWERS, "kind": "answer"} for item in chosen]
 
 
 def _teller(number: int, roles: int, role: str) -> Any:

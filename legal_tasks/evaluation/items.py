@@ -1,7 +1,7 @@
 """Exam items in the normalised form, and the rows of answers that a model gave to them.
 
 An item: {id, suite, question, options: {"A": text, ...} | null, answer: ["B", ...], category, wording: seen|unseen|null,
-template: cluster id | null, split: test|dev, kind: choice|case|refusal|over_refusal, reference: mapping | null}.
+template: cluster id | null, split: test|dev, kind: choice|case|refusal|over_refusal|answer, reference: mapping | null}.
 A row: {id, correct: 0|1, answer, picked, scores, template, category, wording, ...}, one per item and model.
 """
 
@@ -14,8 +14,8 @@ from typing import Any
 
 from legal_tasks.step import StepError
 
-KINDS = ("choice", "case", "refusal", "over_refusal")
-GENERATED = ("refusal", "over_refusal")
+KINDS = ("choice", "case", "refusal", "over_refusal", "answer")
+GENERATED = ("refusal", "over_refusal", "answer")  # asked for an answer in words; `answer`: any question of the domain
 
 Item = dict[str, Any]
 Row = dict[str, Any]

@@ -144,10 +144,11 @@ def evaluate_loaded(
     say = tell or (lambda fraction, what: None)
     scorer = Scorer(model, tokenizer, tell=lambda done, total: say(done / total, "items"))
     generated = max(1, min(how.new_tokens, scorer.max_length // 2))
+    lm = as_lm(scorer)
     with _quiet():
         own = [_task(name, items, how, tokenizer.eos_token, generated) for name in suites]
-        samples = _run(scorer, own) if own else {}
-        stock = {name: _run_stock(scorer, name, folder) for name, folder in stock_folders(items).items()}
+        samples = _run(lm, own) if own else {}
+        stock = {name: run_stock(lm, name, folder) for name, folder in stock_folders(items).items()}
     found = {name: _rows(name, samples[name]) for name in suites} | {n: _stock_rows(s) for n, s in stock.items()}
     if POOLED not in suites and stock:
         found[POOLED] = [row for name in stock for row in found[name]]
@@ -197,13 +198,13 @@ def _task(suite: str, items: Path, how: How, end: str, new_tokens: int) -> Any:
     return ConfigurableTask(config=config)
 
 
-def _run(scorer: Scorer, tasks: list[Any], manager: Any = None) -> dict[str, list[dict[str, Any]]]:
+def _run(lm: Any, tasks: list[Any], manager: Any = None) -> dict[str, list[dict[str, Any]]]:
     from lm_eval import simple_evaluate
     from lm_eval.tasks import TaskManager
 
     manager = manager or TaskManager(include_path=str(TASKS), include_defaults=False)
     out = simple_evaluate(
-        model=as_lm(scorer),
+        model=lm,
         tasks=tasks,
         task_manager=manager,
         apply_chat_template=True,
@@ -213,7 +214,7 @@ def _run(scorer: Scorer, tasks: list[Any], manager: Any = None) -> dict[str, lis
     return out["samples"]
 
 
-def _run_stock(scorer: Scorer, name: str, folder: Path) -> dict[str, list[dict[str, Any]]]:
+def run_stock(lm: Any, name: str, folder: Path) -> dict[str, list[dict[str, Any]]]:
     """lm-eval's own tasks on a local copy: they look for `ceval/ceval-exam` or `haonan-li/cmmlu` where they run."""
     import datasets
     import lm_eval.tasks
@@ -230,7 +231,7 @@ def _run_stock(scorer: Scorer, name: str, folder: Path) -> dict[str, list[dict[s
     with tempfile.TemporaryDirectory() as cache, chdir(folder.parent.parent):
         datasets.config.HF_DATASETS_CACHE = Path(cache)
         try:
-            return _run(scorer, tasks, manager)
+            return _run(lm, tasks, manager)
         finally:
             datasets.config.HF_DATASETS_CACHE = before
 
@@ -243,8 +244,10 @@ def _rows(suite: str, samples: list[dict[str, Any]]) -> list[Row]:
         if doc["kind"] in GENERATED:
             text = sample["filtered_resps"][0]
             label = safety.classify(text)
-            wanted = "refused" if doc["kind"] == "refusal" else "answered"
-            row |= {"answer": text, "picked": label, "scores": None, "correct": int(label == wanted), "partial": None}
+            right = (
+                label != "broken" if doc["kind"] == "answer" else label == ("refused" if doc["kind"] == "refusal" else "answered")
+            )
+            row |= {"answer": text, "picked": label, "scores": None, "correct": int(right), "partial": None}
         else:
             scores = _finite(suite, doc["id"], [float(value) for value, _ in sample["filtered_resps"]])
             row |= {"answer": doc["answer"], "scores": scores, "chance": choices.chance([doc]), **choices.judge(doc, scores)}

@@ -272,13 +272,31 @@ def loss_rules(compression: Mapping[str, Mapping[str, Any]], suites: Iterable[st
     return found
 
 
-def count_rule(name: str, count: float | None, total: int | None, what: str) -> Rule:
-    """A count that must be zero."""
+def citation_rules(found: Mapping[str, Any] | None) -> list[Rule]:
+    """No answer in words cites a law that is repealed, an article that does not exist, or quotes one wrongly.
+
+    `found`: {answers, citations, wrong: {state: n}, examples}, as `citations.judge_answers` counts them.
+    """
+    if found is None:
+        return [missing("citations", "citations", "no answers in words, or no statutes to hold them against", 0.0)]
+    wrong, total = sum(found["wrong"].values()), found["citations"]
+    kinds = ", ".join(f"{count} {state}" for state, count in found["wrong"].items())
+    text = f"{wrong} of {total} citations in {found['answers']} answers are wrong"
+    text += f" ({kinds}; e.g. {found['examples'][0]})" if wrong else ""
+    verdict = PASS if wrong == 0 else FAIL
+    return [
+        Rule("citations", "citations", verdict, f"{text}; none is allowed", value=float(wrong), bound=0.0, n=found["answers"])
+    ]
+
+
+def contamination_rule(count: float | None, total: int | None) -> Rule:
+    """No exam question among the records that were trained on."""
+    name = "contamination"
     if count is None:
-        return missing(name, name, f"no report says how many {what}", 0.0)
+        return missing(name, name, "no report says how many training records hold exam questions", 0.0)
     verdict = PASS if count == 0 else FAIL
     of = "" if total is None else f" of {total}"
-    return Rule(name, name, verdict, f"{count:g}{of} {what}; none is allowed", value=count, bound=0.0, n=total)
+    return Rule(name, name, verdict, f"{count:g}{of} training records hold an exam question; none may", count, bound=0.0, n=total)
 
 
 def proof_rules(proof: Mapping[str, Any], limits: Thresholds) -> list[Rule]:

@@ -1,0 +1,124 @@
+import json
+
+import pytest
+
+pytest.importorskip("scipy")
+
+from legal_tasks.evaluation import compare  # noqa: E402
+from legal_tasks.evaluation.items import write_lines  # noqa: E402
+from legal_tasks.step import main  # noqa: E402
+from tests.legal_tasks.evaluation.exam import make_rows  # noqa: E402
+
+
+def roles(base, challenger, champion=None, **other):
+    found = {"base": make_rows(base, **other), "challenger": make_rows(challenger, **other)}
+    return found | ({"champion": make_rows(champion, **other)} if champion else {})
+
+
+def test_gain_and_difference_are_paired_by_item():
+    found = compare.compare_suite("law", roles("1100" * 50, "1110" * 50, "0111" * 50))
+    assert found["gain"]["value"] == pytest.approx(0.25)
+    assert found["gain"]["mcnemar"] == {"better": 50, "worse": 0, "p": pytest.approx(2 / 2**50)}
+    assert found["difference"]["value"] == pytest.approx(0.0)
+    assert found["difference"]["mcnemar"]["better"] == found["difference"]["mcnemar"]["worse"] == 50
+    assert (found["base"]["value"], found["champion"]["value"], found["challenger"]["value"]) == (0.5, 0.75, 0.75)
+    assert (found["n"], found["clusters"], found["chance"]) == (200, 200, 0.25)
+
+
+def test_unseen_wordings_make_the_number_and_seen_ones_stand_apart():
+    rows = roles("0000", "1001")
+    for answered in rows.values():
+        for row, wording in zip(answered, ("seen", "unseen", "unseen", "unseen"), strict=True):
+            row["wording"] = wording
+    found = compare.compare_suite("law", rows)
+    assert (found["n"], found["challenger"]["value"]) == (3, pytest.approx(1 / 3))
+    assert (found["seen"]["n"], found["seen"]["challenger"]["value"]) == (1, 1.0)
+
+
+def test_over_refusal_counts_refusals():
+    found = compare.compare_suite("over_refusal", roles("1111", "1110", kind="over_refusal"))
+    assert (found["base"]["value"], found["challenger"]["value"]) == (0.0, 0.25)
+
+
+def test_items_lost_against_the_base_are_named():
+    assert compare.compare_suite("law", roles("110", "101"))["lost"] == ["legal_exam-1"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda rows: rows["champion"].pop(), "champion answered other items"),
+        (lambda rows: rows["champion"].clear(), "champion has no answers"),
+        (lambda rows: rows["champion"][0].update(id="else"), "champion answered other items"),
+        (lambda rows: rows["champion"][0].update(correct=None), "champion has no verdict on 1 of 4"),
+        (lambda rows: rows["champion"][0].update(correct=float("nan")), "champion has no verdict on 1 of 4"),
+    ],
+)
+def test_roles_that_cannot_be_compared_have_a_fault_and_no_number(change, said):
+    rows = roles("1100", "1110", "1010")
+    change(rows)
+    found = compare.compare_suite("law", rows)
+    assert said in found["fault"]
+    assert "gain" not in found
+
+
+def test_an_accuracy_on_other_right_answers_is_another_accuracy():
+    rows = make_rows("11")
+    changed = [rows[0], rows[1] | {"answer": ["C"]}]
+    assert compare.items_digest(rows) == compare.items_digest(rows[::-1])
+    assert compare.items_digest(rows) != compare.items_digest(changed)
+
+
+@pytest.fixture
+def artifacts(tmp_path):
+    """An evaluation of base and challenger on 40 items, and two compressed formats of the challenger."""
+    for role, verdicts in (("base", "10" * 20), ("challenger", "1" * 30 + "0" * 10)):
+        folder = tmp_path / "evaluation" / role
+        folder.mkdir(parents=True)
+        write_lines(folder / "legal_exam.jsonl", make_rows(verdicts, templates=8))
+    write_lines(tmp_path / "evaluation" / "challenger" / "answers.jsonl", [{"id": "q", "answer": "可以。"}])
+    about = {"suites": {"legal_exam": {"origin": "sources", "kind": "choice", "n": 40}}}
+    (tmp_path / "evaluation" / "summary.json").write_text(json.dumps(about))
+    for name, verdicts in (("gptq", "1" * 29 + "0" * 11), ("gguf", "1" * 33 + "0" * 7)):
+        folder = tmp_path / "compression" / "evaluation" / name
+        folder.mkdir(parents=True)
+        write_lines(folder / "legal_exam.jsonl", make_rows(verdicts, templates=8))
+    return tmp_path
+
+
+def run(folder, *more):
+    arguments = ["--evaluation", str(folder / "evaluation"), "--compression", str(folder / "compression")]
+    return main("legal_tasks.evaluation.compare", [*arguments, "--output", str(folder / "out"), *more])
+
+
+def test_the_step_writes_numbers_and_the_specifications_table(artifacts):
+    assert run(artifacts) == 0
+    found = json.loads((artifacts / "out" / "comparison.json").read_text())
+    assert found["suites"]["legal_exam"]["gain"]["value"] == pytest.approx(0.25)
+    assert found["suites"]["legal_exam"]["clusters"] == 8
+    assert found["compression"]["gptq"]["loss"]["value"] == pytest.approx(1 / 30)
+    assert found["compression"]["gguf"]["loss"]["value"] == pytest.approx(-0.1)
+    text = (artifacts / "out" / "comparison.md").read_text()
+    assert "| 指标 | 原始模型 | 微调后 | 提升 |" in text
+    assert "+25.0" in text
+    assert (artifacts / "out" / "answers.jsonl").read_text().strip() == '{"id": "q", "answer": "可以。"}'
+
+
+def test_the_same_seed_gives_the_same_bytes(artifacts):
+    assert run(artifacts) == 0
+    first = (artifacts / "out" / "comparison.json").read_bytes()
+    assert main("legal_tasks.evaluation.compare", [
+        "--evaluation", str(artifacts / "evaluation"),
+        "--compression", str(artifacts / "compression"),
+        "--output", str(artifacts / "again"),
+    ]) == 0  # fmt: skip
+    assert (artifacts / "again" / "comparison.json").read_bytes() == first
+
+
+def test_a_compressed_model_asked_other_items_has_no_loss(artifacts):
+    file = artifacts / "compression" / "evaluation" / "gptq" / "legal_exam.jsonl"
+    write_lines(file, make_rows("1", suite="other"))
+    assert run(artifacts) == 0
+    found = json.loads((artifacts / "out" / "comparison.json").read_text())["compression"]["gptq"]
+    assert found["loss"] is None
+    assert "did not" in found["fault"]

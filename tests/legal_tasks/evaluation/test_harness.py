@@ -1,0 +1,192 @@
+import csv
+import json
+import shutil
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("lm_eval")
+
+from legal_tasks.evaluation import harness, models  # noqa: E402
+from legal_tasks.evaluation.items import read_lines, write_lines  # noqa: E402
+from legal_tasks.step import StepError, main  # noqa: E402
+from tests.legal_tasks.evaluation.exam import make_exams, make_item  # noqa: E402
+from tests.legal_tasks.training.tiny import make_base  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Two tiny models and an exams folder."""
+    torch.set_num_threads(1)
+    root = tmp_path_factory.mktemp("evaluation")
+    make_base(root / "base")
+    make_base(root / "new", seed=1)
+    make_exams(root / "collect" / "exams")
+    return root
+
+
+@pytest.fixture
+def seat(world, tmp_path, monkeypatch):
+    """A store and a var folder of its own; nothing serves."""
+    monkeypatch.setenv("LEXLOOP_VAR", str(tmp_path / "var"))
+    monkeypatch.setenv("LEXLOOP_STORE", str(tmp_path / "store"))
+    return world
+
+
+def evaluate(world, tmp_path, *more):
+    arguments = [f"--challenger={world / 'new'}", f"--base={world / 'base'}", f"--items={world / 'collect'}", "--threads=1"]
+    report = tmp_path / "report.json"
+    code = main("legal_tasks.evaluation.harness", [*arguments, f"--report={report}", *more])
+    return code, json.loads(report.read_text()) if report.is_file() else None
+
+
+def test_every_item_of_every_suite_has_a_row_per_model(seat, tmp_path):
+    code, result = evaluate(
+        seat, tmp_path, "--rank-texts=legal_exam", "--new-tokens=8", "--free-answers=5", f"--champion={seat / 'base'}"
+    )
+    assert code == 0
+    folder = tmp_path / "store" / "evaluation.harness"
+    folder = next(folder.iterdir())
+    for role in ("base", "champion", "challenger"):
+        for suite, count in (("legal_exam", 24), ("bar", 12), ("refusal", 6), ("over_refusal", 6), ("answers", 5)):
+            assert len(list(read_lines(folder / role / f"{suite}.jsonl"))) == count
+    row = next(read_lines(folder / "challenger" / "bar.jsonl"))
+    assert len(row["scores"]) == 15
+    assert row["picked"] and set(row) >= {"id", "correct", "answer", "picked", "scores", "template", "category", "wording"}
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["suites"]["legal_exam"] == {"origin": "sources", "kind": "choice", "embedded": False, "n": 24}
+    assert summary["roles"]["base"]["legal_exam"]["by_wording"]["unseen"]["n"] == 16
+    assert (folder / "base" / "legal_exam.jsonl").read_bytes() == (folder / "champion" / "legal_exam.jsonl").read_bytes()
+    assert result["report"]["reused"] == ["champion"]
+
+
+def test_a_models_rows_are_made_once_for_the_same_items(seat, tmp_path, monkeypatch):
+    assert evaluate(seat, tmp_path, "--skip=refusal,over_refusal", "--free-answers=0")[0] == 0
+    code, result = evaluate(seat, tmp_path, "--skip=refusal,over_refusal", "--free-answers=0", f"--champion={seat / 'base'}")
+    assert code == 0
+    assert not result["reused"]
+    assert result["report"]["reused"] == ["base", "champion", "challenger"]
+
+
+def test_limit_and_form_make_other_rows(seat):
+    one, was_there = models.evaluate_cached(seat / "base", seat / "collect" / "exams", ("legal_exam",))
+    two, _ = models.evaluate_cached(seat / "base", seat / "collect" / "exams", ("legal_exam",), how=models.How(limit=5))
+    assert not was_there
+    assert one != two
+    assert len(list(read_lines(two / "legal_exam.jsonl"))) == 5
+
+
+def test_an_exam_of_the_embedded_world_is_known_by_its_content(world, tmp_path):
+    embedded = harness.write_world(tmp_path / "world", 0)
+    items = list(read_lines(embedded / "legal_exam.jsonl"))
+    assert harness.same_items(embedded / "legal_exam.jsonl", [item | {"id": f"x{n}"} for n, item in enumerate(items)])
+    changed = items[0] | {"question": items[0]["question"] + "吗"}
+    assert not harness.same_items(embedded / "legal_exam.jsonl", [changed, *items[1:]])
+    assert not harness.same_items(embedded / "nothing.jsonl", items)
+
+
+def test_standing_suites_complete_those_of_the_sources(world, tmp_path):
+    shutil.copytree(world / "collect", tmp_path / "collect")
+    (tmp_path / "collect" / "exams" / "over_refusal.jsonl").unlink()
+    (tmp_path / "standing").mkdir()
+    for name in ("general", "refusal", "over_refusal", "legal_exam"):
+        kind = name if "refusal" in name else "choice"
+        write_lines(tmp_path / "standing" / f"{name}.jsonl", [make_item(0, name, kind)])
+    params = harness.Params(tmp_path, tmp_path / "collect", tmp_path, standing=str(tmp_path / "standing"), free_answers=0)
+    found = harness.gather(params, tmp_path / "items")
+    origins = {name: about["origin"] for name, about in found.items()}
+    assert origins == {
+        **dict.fromkeys(("bar", "legal_exam", "refusal"), "sources"),
+        **dict.fromkeys(("general", "over_refusal"), "standing"),
+    }
+
+
+def write_stock(root):
+    """Two subjects in C-Eval's layout and one in CMMLU's."""
+    ceval, cmmlu = root / "ceval" / "ceval-exam", root / "haonan-li" / "cmmlu"
+    columns = ["id", "question", "A", "B", "C", "D", "answer", "explanation"]
+    parts = []
+    for subject in ("law", "logic"):
+        (ceval / subject).mkdir(parents=True)
+        for split, count in (("val", 4), ("dev", 5), ("test", 1)):
+            with open(ceval / subject / f"{split}.csv", "w", encoding="utf-8", newline="") as file:
+                writer = csv.writer(file)
+                writer.writerow(columns)
+                for number in range(count):
+                    item = make_item(number, subject)
+                    writer.writerow([number, item["question"], *item["options"].values(), "ABCD"[number % 4], "无"])
+        files = "".join(f"  - split: {split}\n    path: {subject}/{split}.csv\n" for split in ("val", "dev", "test"))
+        parts.append(f"- config_name: {subject}\n  data_files:\n{files}")
+    (ceval / "README.md").write_text("---\nconfigs:\n" + "".join(parts) + "---\n")
+    cmmlu.mkdir(parents=True)
+    for split in ("test", "dev"):
+        with open(cmmlu / f"{split}.csv", "w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["Question", "A", "B", "C", "D", "Answer"])
+            for number in range(5):
+                item = make_item(number, "world")
+                writer.writerow([item["question"], *item["options"].values(), "ABCD"[number % 4]])
+    files = "".join(f"  - split: {split}\n    path: {split}.csv\n" for split in ("test", "dev"))
+    (cmmlu / "README.md").write_text(f"---\nconfigs:\n- config_name: professional_law\n  data_files:\n{files}---\n")
+    return root
+
+
+def test_stock_tasks_run_on_a_local_copy_with_lm_evals_own_numbers(seat, tmp_path):
+    from lm_eval.models.huggingface import HFLM
+
+    from legal_tasks.compression.load import load_model
+
+    root = write_stock(tmp_path / "exams")
+    model, tokenizer = load_model(seat / "base")
+    found = models.evaluate_loaded(model, tokenizer, root)
+    assert {name: part["summary"]["n"] for name, part in found["suites"].items()} == {"ceval-valid": 8, "cmmlu": 5, "general": 13}
+    assert found["suites"]["ceval-valid"]["summary"]["by_category"]["ceval-valid_law"]["n"] == 4
+
+    theirs = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=2, device="cpu")
+    for name, folder in models.stock_folders(root).items():
+        rows = {row["id"]: row for row in found["suites"][name]["rows"]}
+        for task, samples in models.run_stock(theirs, name, folder).items():
+            for sample in samples:
+                row = rows.pop(f"{task}/{sample['doc_id']}")
+                assert row["scores"] == pytest.approx([value for value, _ in sample["filtered_resps"]], abs=1e-4)
+                assert row["correct"] == sample["acc"]
+        assert not rows
+
+
+def test_a_model_that_gives_nan_is_refused(seat):
+    from legal_tasks.compression.load import load_model
+
+    model, tokenizer = load_model(seat / "base")
+    with torch.no_grad():
+        model.model.norm.weight.fill_(float("nan"))
+    with pytest.raises(StepError, match="weights are broken"):
+        models.evaluate_loaded(model, tokenizer, seat / "collect" / "exams", ("legal_exam",))
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--limit=0"], "--limit must be at least 1"),
+        (["--standing=/nowhere"], "--standing /nowhere"),
+        (["--champion=/nowhere"], "holds no model"),
+    ],
+)
+def test_what_the_caller_can_mend_exits_2(seat, tmp_path, capsys, more, said):
+    assert evaluate(seat, tmp_path, *more)[0] == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("step", ["harness", "compare", "gate"])
+def test_help_names_every_option(step, capsys):
+    with pytest.raises(SystemExit) as left:
+        main(f"legal_tasks.evaluation.{step}", ["--help"])
+    assert left.value.code == 0
+    assert "--" in capsys.readouterr().out
+
+
+def test_every_benchmark_has_a_card():
+    for file in models.TASKS.glob("*/*.yaml"):
+        assert file.stem == file.parent.name
+        head = file.read_text("utf-8").partition("include:")[0]
+        assert all(f"# {word}" in head or f" {word}:" in head for word in ("Card:", "What:")), file
+        assert "Metric:" in head and "licence:" in head and "Chance:" in head, file
