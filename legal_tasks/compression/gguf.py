@@ -14,6 +14,7 @@ from typing import Any
 from legal_tasks.step import StepError
 
 BLOCK = 32  # weights per block of Q4_0 and Q8_0
+SPACE = "▁"  # SentencePiece's mark for a space
 
 
 def convert(model: Path, output: Path, name: str) -> Path:
@@ -84,7 +85,8 @@ def _write_tokenizer(writer, tokenizer, model: Path, size: int) -> None:
     """A vocabulary with byte fallback as llama.cpp's `llama` (SentencePiece) tokenizer.
 
     In SentencePiece's BPE the order of the vocabulary is the order of the merges, so a token's score is minus its
-    number, and pieces join exactly where they did in the tokenizer.
+    number, and pieces join exactly where they did in the tokenizer. llama.cpp writes each space as SPACE before it looks
+    a piece up, so a vocabulary with a plain space has it written as that.
     """
     import gguf
 
@@ -98,9 +100,10 @@ def _write_tokenizer(writer, tokenizer, model: Path, size: int) -> None:
     added = {token["id"]: token["content"] for token in content["added_tokens"]}
     words = {number: word for word, number in kind["vocab"].items()} | added
     tokens, scores, types = [], [], []
+    plain_space = SPACE not in kind["vocab"] and tokenizer.tokenize(" ") == [" "]
     for number in range(size):
         word = words.get(number, f"[PAD{number}]")
-        tokens.append(word.encode())
+        tokens.append((SPACE if plain_space and word == " " else word).encode())
         scores.append(-float(number))
         types.append(_token_type(number, word, special, added, words, kind.get("unk_token")))
     writer.add_tokenizer_model("llama")

@@ -30,14 +30,18 @@ CHATS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def file(model, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("gguf")
+def write(model, folder):
+    """The GGUF file with its tokenizer beside it, as compression.compress leaves them."""
     (folder / "tokenizer").mkdir()
     for name in TOKENIZER_FILES:
         if (model / name).is_file():
             shutil.copyfile(model / name, folder / "tokenizer" / name)
     return gguf.convert(model, folder / "model-q4_0.gguf", "tiny")
+
+
+@pytest.fixture(scope="module")
+def file(model, tmp_path_factory):
+    return write(model, tmp_path_factory.mktemp("gguf"))
 
 
 def test_llama_cpp_splits_chats_into_the_same_tokens_and_answers_the_same(file):
@@ -47,6 +51,15 @@ def test_llama_cpp_splits_chats_into_the_same_tokens_and_answers_the_same(file):
     assert found.chats == 12 and found.answers == 8
     assert found.equal_answers >= 7
     assert found.largest_difference < 0.05
+
+
+def test_a_vocabulary_with_a_plain_space_is_read_alike(tmp_path):
+    base = make_base(tmp_path / "base", plain_space=True)
+    (tmp_path / "gguf").mkdir()
+    made = write(base, tmp_path / "gguf")
+    loaded, tokenizer = load_model(made, "gguf")
+    assert tokenizer.tokenize("甲 乙\n") == ["甲", " ", "乙", "\n"]
+    assert verify(made, loaded, tokenizer, CHATS, answers=0).chats == 4
 
 
 def test_another_models_weights_are_noticed(file, tmp_path):

@@ -13,17 +13,22 @@ SPECIAL = ["<unk>", "<s>", "<pad>", "<|end|>", "<|system|>", "<|user|>", "<|assi
 CHARACTERS = "▁租赁合同期限不得超过二十年吗是否可以解除甲乙法律规定民事责任违约金定金，。？：ABCD0123456789第条答案选择"
 
 
-def make_tokenizer():
+def make_tokenizer(plain_space: bool = False):
+    """One token per character; a space is `▁`, as in SentencePiece, or a token of its own (`plain_space`)."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
     from transformers import PreTrainedTokenizerFast
 
-    words = [*SPECIAL, *(f"<0x{byte:02X}>" for byte in range(256)), *dict.fromkeys(CHARACTERS)]
+    characters = dict.fromkeys(CHARACTERS.replace("▁", " \n") if plain_space else CHARACTERS)
+    words = [*SPECIAL, *(f"<0x{byte:02X}>" for byte in range(256)), *characters]
     model = models.BPE(
         vocab={word: number for number, word in enumerate(words)}, merges=[], unk_token="<unk>", byte_fallback=True
     )
     tokenizer = Tokenizer(model)
-    tokenizer.normalizer = normalizers.Replace(" ", "▁")
-    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    if plain_space:
+        tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
+    else:
+        tokenizer.normalizer = normalizers.Replace(" ", "▁")
+        tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
     tokenizer.add_special_tokens([AddedToken(word, normalized=False, special=True) for word in SPECIAL])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -37,12 +42,12 @@ def make_tokenizer():
     )
 
 
-def make_base(folder: Path, hidden: int = 128, layers: int = 2, seed: int = 0) -> Path:
+def make_base(folder: Path, hidden: int = 128, layers: int = 2, seed: int = 0, plain_space: bool = False) -> Path:
     """A random LlamaForCausalLM of about half a million parameters, saved in float32, with its tokenizer."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    tokenizer = make_tokenizer()
+    tokenizer = make_tokenizer(plain_space)
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
