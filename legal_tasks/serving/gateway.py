@@ -52,11 +52,6 @@ class Route:
     port: int | None = None
     version: str = "none"
 
-    @property
-    def mark(self) -> str:
-        """What /health carries once this route is in force."""
-        return f"{self.version}@{self.port or 0}"
-
 
 def api_keys(path: Path | None = None) -> dict[str, str]:
     """{key: name of its holder} from var/secrets/api_keys (lines `name:key`), generated with one key on first use.
@@ -84,8 +79,8 @@ def first_key() -> str:
     return next(iter(api_keys()))
 
 
-def render(root: Path, listen: int, route: Route) -> str:
-    """The text of nginx.conf."""
+def render(root: Path, listen: int, route: Route, mark: str) -> str:
+    """The text of nginx.conf; `mark` is what /health carries once it is in force."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -98,7 +93,7 @@ def render(root: Path, listen: int, route: Route) -> str:
         listen=listen,
         port=route.port,
         version=route.version,
-        mark=route.mark,
+        mark=mark,
         errors=ERRORS,
         read_timeout_s=READ_TIMEOUT_S,
         as_root=os.geteuid() == 0,
@@ -118,6 +113,7 @@ class Gateway:
     def __init__(self, root: Path, listen: int):
         self.root, self.listen = root.absolute(), listen
         self.route = Route()
+        self.instance = secrets.token_hex(4)
         self.process: subprocess.Popen | None = None
         self.retired: set[tuple[int, str | None]] = set()  # workers of earlier configurations
         if any(c in str(self.root) for c in " ;{}'\"$"):
@@ -146,7 +142,7 @@ class Gateway:
         self.root.mkdir(parents=True, exist_ok=True)
         write_private(self.root / "keys.conf", render_keys(api_keys()))
         neighbour = self.root / "nginx.conf.new"
-        neighbour.write_text(render(self.root, self.listen, route), "utf-8")
+        neighbour.write_text(render(self.root, self.listen, route, self._mark(route)), "utf-8")
         self._call(neighbour, "-t", "-q")
         os.replace(neighbour, self.config)
 
@@ -171,9 +167,13 @@ class Gateway:
             if process.poll() is not None:
                 tail = (self.root / "error.log").read_text("utf-8", errors="replace").splitlines()[-3:]
                 raise GatewayError(f"Nginx ended with {process.returncode}: {' | '.join(tail)}")
-            return None if self._in_force() == self.route.mark else "Nginx does not answer on /health"
+            return None if self._in_force() == self._mark(self.route) else "Nginx does not answer on /health"
 
         self._wait(check)
+
+    def _mark(self, route: Route) -> str:
+        """Tells this gateway from another one on the same port, and one engine of a version from the next."""
+        return f"{self.instance}/{route.version}/{route.port or 0}"
 
     def _in_force(self) -> str | None:
         """The mark of the route that /health tells, None without an answer."""
@@ -213,7 +213,7 @@ class Gateway:
         self._write(route)
         try:
             self.reload()
-            self._wait(lambda: None if self._in_force() == route.mark else f"Nginx still does not serve {route.version}")
+            self._wait(lambda: None if self._in_force() == self._mark(route) else f"Nginx still does not serve {route.version}")
             reason = probe() if probe else None
             if reason is not None:
                 raise GatewayError(f"the probe through the gateway failed: {reason}")
@@ -224,7 +224,7 @@ class Gateway:
                 os.replace(neighbour, self.config)
                 if self.pid() is not None:
                     self.reload()
-                    old = self.route.mark
+                    old = self._mark(self.route)
                     self._wait(lambda: None if self._in_force() == old else f"Nginx does not serve {old} again")
             raise
         self.route = route
