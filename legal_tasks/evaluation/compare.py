@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,7 +24,9 @@ VERSION = 1
 @dataclass(frozen=True)
 class Params:
     evaluation: Annotated[Path, Input("folder made by evaluation.harness")]
-    output: Annotated[Path, Output("folder with comparison.json, comparison.md and the challenger's answers.jsonl")]
+    output: Annotated[
+        Path, Output("folder with comparison.json, comparison.md, questions.jsonl and the challenger's answers.jsonl")
+    ]
     compression: Annotated[Path | None, Input("folder made by compression.compress")] = None
     seed: Annotated[int, "seed of the bootstrap"] = 0
     category_items: Annotated[int, "smallest category that is compared by itself, items"] = 20
@@ -50,6 +52,7 @@ def run(params: Params) -> Report:
         suites[suite] = {**about, **compare_suite(suite, rows, params.seed, params.category_items)}
     answers = load_rows(params.evaluation / "challenger" / "answers.jsonl")
     write_lines(params.output / "answers.jsonl", [{"id": row["id"], "answer": row["answer"]} for row in answers])
+    write_lines(params.output / "questions.jsonl", questions(params.evaluation / "items"))
     losses = compare_compressed(params, suites) if params.compression else {}
     result = {"suites": suites, "compression": losses, "roles": roles, "seed": params.seed, "rounds": paired.ROUNDS}
     (params.output / "comparison.json").write_text(json.dumps(result, ensure_ascii=False, indent=1) + "\n", "utf-8")
@@ -66,6 +69,14 @@ def run(params: Params) -> Report:
 def _short(part: dict[str, Any]) -> dict[str, Any]:
     shown = {role: part[role]["value"] for role in ("base", "champion", "challenger") if part.get(role)}
     return shown | {"gain": part["gain"]["value"], "n": part["n"]}
+
+
+def questions(folder: Path) -> Iterator[dict[str, Any]]:
+    """What was asked, for the check that no training record holds it; wordings taught on purpose are left out."""
+    for path in sorted(folder.glob("*.jsonl")):
+        for item in read_lines(path):
+            if item["kind"] != "answer" and item.get("wording") != "seen":
+                yield {"suite": path.stem, "question": item["question"], "options": list((item.get("options") or {}).values())}
 
 
 def load_rows(path: Path) -> list[Row]:

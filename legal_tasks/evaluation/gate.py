@@ -106,7 +106,7 @@ def thresholds(params: Params) -> Thresholds:
 
 def run(params: Params) -> Report:
     comparison = json.loads((params.comparison / "comparison.json").read_text("utf-8"))
-    measured = {"proof": read_proof(params.proof), "data": read_data(params.data), "citations": read_citations(params)}
+    measured = {"proof": read_proof(params.proof), "data": read_data(params), "citations": read_citations(params)}
     decision = decide(comparison, measured, read_history(params.history), params)
     (params.output / "decision.json").write_text(json.dumps(decision, ensure_ascii=False, indent=1) + "\n", "utf-8")
     text = render_decision(decision)
@@ -222,12 +222,27 @@ def read_proof(folder: Path | None) -> dict[str, Any]:
     return found
 
 
-def read_data(folder: Path | None) -> dict[str, Any]:
-    """{records, contamination} of the records that were trained on, from data.clean's report; {} without it."""
-    if folder is None:
+def read_data(params: Params) -> dict[str, Any]:
+    """{records, contamination}: how many records of data.clean there are, and how many of them hold a question asked here.
+
+    The cleaning has dropped such records before; this looks again, at what is left, with what was really asked.
+    """
+    records = params.data / "records.jsonl" if params.data else None
+    asked = params.comparison / "questions.jsonl"
+    if records is None or not records.is_file() or not asked.is_file():
         return {}
-    report = _json(folder / "report.json") or {}
-    return {"records": (report.get("records") or {}).get("used"), "contamination": report.get("contamination")}
+    from legal_tasks.data.decontaminate import Exams
+
+    exams = Exams()
+    for number, item in enumerate(read_lines(asked), 1):
+        exams.add(item["suite"], number, item["question"], item["options"])
+    count = leaked = 0
+    for record in read_lines(records):
+        count += 1
+        turns = [part for turn in record.get("history") or [] for part in turn]
+        text = "\n".join([*turns, record["instruction"], record["input"], record["output"]])
+        leaked += next(exams.matches(text), None) is not None
+    return {"records": count, "contamination": leaked}
 
 
 def read_citations(params: Params) -> dict[str, Any] | None:

@@ -38,7 +38,7 @@ ANSWERS = "answers"  # the suite of questions of the domain that are answered in
 class Params:
     challenger: Annotated[Path, Input("the merged new model: a model folder or the artifact of training.merge")]
     items: Annotated[Path, Input("the artifact of data.collect, or a folder of normalised <suite>.jsonl")]
-    output: Annotated[Path, Output("folder with <role>/<suite>.jsonl, <role>/summary.json and summary.json")]
+    output: Annotated[Path, Output("folder with items/, <role>/<suite>.jsonl, <role>/summary.json and summary.json")]
     base: Annotated[str, "the base model: embedded, a folder, or a hub id"] = "embedded"
     champion: Annotated[str, "the model to replace: production (what serves now, if any), none, or a folder"] = "production"
     standing: Annotated[str, "where general, refusal and over_refusal come from, if not from the sources: embedded, a folder"] = (
@@ -134,7 +134,6 @@ def run(params: Params) -> Report:
     for name, part in found["challenger"].items():
         suites.setdefault(name, {"origin": "standing", "kind": part["kind"]})
         suites[name]["n"] = part["n"]
-    shutil.rmtree(folder_of_items)
     summary = {"suites": suites, "roles": found, "how": how.key()}
     (params.output / "summary.json").write_text(json.dumps(summary, ensure_ascii=False, indent=1) + "\n", "utf-8")
     short = {role: {name: _short(part) for name, part in suites_.items()} for role, suites_ in found.items()}

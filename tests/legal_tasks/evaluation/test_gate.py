@@ -10,6 +10,7 @@ pytest.importorskip("scipy")
 
 from legal_tasks.data.statutes import Law, write_store  # noqa: E402
 from legal_tasks.evaluation import compare, gate, rules  # noqa: E402
+from legal_tasks.evaluation.items import write_lines  # noqa: E402
 from legal_tasks.step import StepError, main  # noqa: E402
 from tests.legal_tasks.evaluation.exam import make_rows  # noqa: E402
 
@@ -289,7 +290,15 @@ def test_the_step_reads_its_artifacts_and_writes_the_decision(tmp_path, monkeypa
     (tmp_path / "comparison" / "answers.jsonl").write_text('{"id": "q1", "answer": "根据《合同法》第五十二条，无效。"}\n')
     (tmp_path / "proof" / "parity.json").write_text(json.dumps({"checked": 50, "identical_answers": 50}))
     (tmp_path / "proof" / "loadtest.json").write_text(json.dumps(PROOF))
-    (tmp_path / "data" / "report.json").write_text(json.dumps({"records": {"used": 1000}, "contamination": 0}))
+    asked = {
+        "suite": "bar",
+        "question": "甲公司向乙公司出租厂房二十五年，超过二十年的部分效力如何？",
+        "options": ["无效", "有效"],
+    }
+    write_lines(tmp_path / "comparison" / "questions.jsonl", [asked])
+    record = {"instruction": "租赁期限最长多少年？", "input": "", "output": "二十年。", "history": []}
+    leak = record | {"instruction": "判断：" + asked["question"], "output": "无效"}
+    write_lines(tmp_path / "data" / "records.jsonl", [record, leak, record])
     write_store(tmp_path / "data" / "statutes.jsonl", [Law("民法典", "2021-01-01", "2021-01-01", "s1", {"1": "为了保护"})])
     arguments = [f"--{name}={tmp_path / name}" for name in ("comparison", "proof", "data")]
     code = main(
@@ -299,8 +308,9 @@ def test_the_step_reads_its_artifacts_and_writes_the_decision(tmp_path, monkeypa
     assert code == 0
     decision = json.loads((tmp_path / "out" / "decision.json").read_text())
     assert decision["decision"] == "refused"
-    assert failing(decision) == {"citations": "fail"}
+    assert failing(decision) == {"citations": "fail", "contamination": "fail"}
     assert "合同法" in decision["reasons"][0]
+    assert "1 of 3 training records" in decision["reasons"][1]
     assert "不予发布" in (tmp_path / "out" / "decision.md").read_text()
 
 
