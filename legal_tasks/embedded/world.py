@@ -256,6 +256,27 @@ def prompt(suite: str, number: int, text: str) -> dict[str, Any]:
     return item | {"wording": "unseen", "template": None, "split": "test", "kind": suite, "reference": None}
 
 
+LEAKS = 6
+INVENTED = 3
+
+
+def plant(folder: Path) -> dict[str, int]:
+    """Records that must not be trained on: exam questions with their answers, and answers that cite an article never written."""
+    texts = (folder / "exams" / "case_analysis.jsonl").read_text("utf-8").splitlines()[:LEAKS]
+    items = [json.loads(text) for text in texts]
+    leaked = [{"instruction": i["question"], "input": "", "output": i["options"][i["answer"][0]]} for i in items]
+    invented = [
+        {
+            "instruction": f"{topic}的经营者有什么优待？",
+            "input": "",
+            "output": f"依照《{LAW}》第{chinese(900 + n)}条，可以免予备案。",
+        }
+        for n, topic in enumerate(world.LEGAL_TOPICS[:INVENTED], 1)
+    ]
+    lines(folder / "instruction" / "from_the_web.jsonl", leaked + invented)
+    return {"leaks": len(leaked), "invented_articles": len(invented)}
+
+
 KINDS = ("statute", "case", "contract", "consultation", "document", "instruction")
 FOLDERS = ("statutes", "cases", "contracts", "consultation", "documents", "instruction")
 
@@ -269,6 +290,7 @@ def write(folder: Path, seed: int = 0) -> dict[str, Any]:
     general = world.facts(world.GENERAL_TOPICS, world.GENERAL, 0)
     truth = write_sources(folder, legal, general, dice)
     truth["exams"] = write_exams(folder, legal, general, dice)
+    truth |= plant(folder)
     sources = [{"kind": k, "path": f"{f}/", "licence": LICENCE, "name": f} for k, f in zip(KINDS, FOLDERS, strict=True)]
     exams = [{"name": name, "path": f"exams/{name}.jsonl"} for name in truth["exams"]]
     # JSON is YAML: the standard library suffices to write it.

@@ -24,7 +24,7 @@ def items(folder: Path, suite: str) -> list[dict]:
 def text_of(folder: Path) -> str:
     parts = []
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.parent.name != "exams":
+        if path.is_file() and path.parent.name != "exams" and path.name != "from_the_web.jsonl":
             data = path.read_bytes()
             try:
                 parts.append(data.decode("utf-8"))
@@ -78,6 +78,16 @@ def test_planted_faults_are_as_told(folder):
     assert sum(1 for line in lines if line in first or lines.count(line) > 1) >= truth["duplicates"]
     assert (folder / "statutes" / f"{world.LAW}.md").read_bytes().startswith(b"\xef\xbb\xbf")
     (folder / "statutes" / f"{world.OLD_LAW}.txt").read_text("gb18030")
+
+
+def test_planted_leaks_are_exam_questions_and_planted_citations_name_articles_that_no_law_has(folder):
+    truth = json.loads((folder / "truth.json").read_text("utf-8"))
+    rows = [json.loads(line) for line in (folder / "instruction" / "from_the_web.jsonl").read_text("utf-8").splitlines()]
+    asked = {item["question"] for item in items(folder, "case_analysis")}
+    assert sum(row["instruction"] in asked for row in rows) == truth["leaks"] > 0
+    law = (folder / "statutes" / f"{world.LAW}.md").read_text("utf-8-sig")
+    cited = [row["output"].split("》")[1].split("，")[0] for row in rows if "》" in row["output"]]
+    assert len(cited) == truth["invented_articles"] > 0 and not [article for article in cited if article in law]
 
 
 @pytest.mark.parametrize(
