@@ -138,7 +138,7 @@ def test_changes_under_load_lose_no_request(front, client, engine, var, make_mod
 def test_bad_keys_are_named_by_line(var):
     path = var / "secrets" / "api_keys"
     path.parent.mkdir()
-    path.write_text('good ll-0123456789abcdef\nbad "; return 200; \n')
+    path.write_text('good:ll-0123456789abcdef\nbad:"; return 200; \n')
     with pytest.raises(StepError, match="line 2"):
         gateway.api_keys()
     path.write_text("# nobody\n")
@@ -147,6 +147,6 @@ def test_bad_keys_are_named_by_line(var):
 
 
 def test_the_rendered_file_listens_on_the_loopback_only(front):
-    text = gateway.render(front.root, front.listen, Route(9000, "3"))
+    text = gateway.render(front.root, front.listen, Route(9000, "3"), "mark")
     assert f"listen 127.0.0.1:{front.listen};" in text and text.count("listen ") == 1
     assert text.count("127.0.0.1:9000") == 1
