@@ -33,7 +33,7 @@ class Params:
     as_of: Annotated[datetime.date, "the day on which laws must be in force"]
     near_duplicate: Annotated[float, "Jaccard of character 5-grams from which two texts are one"] = 0.7
     near_duplicate_instruction: Annotated[float, "the same for instruction records, which share their templates"] = 0.95
-    near_shortest: Annotated[int, "characters from which near-duplicates are looked for"] = 120
+    near_shortest: Annotated[int, "characters from which near-duplicates are looked for"] = 60
     leak: Annotated[float, "share of a question's 8-grams from which a record is an exam leak"] = 0.8
     leak_shortest: Annotated[int, "characters of question and option from which a leak is looked for"] = 24
     quotation: Annotated[float, "share of a quotation's 5-grams that the article must hold"] = 0.6
@@ -149,42 +149,40 @@ def make_records(work: Work) -> None:
         work.aside("no_reasoning" if item["kind"] == "case" else "no_answer", "no question and answer in the text")
 
 
-def apply_rules(works: list[Work], store: statutes.Store, params: Params, hits: Counter[str]) -> None:
-    """Keep the records that break no rule; an item without any left is set aside for its first record's reason."""
+def apply_rules(
+    works: list[Work], store: statutes.Store, exams: decontaminate.Exams, params: Params, hits: Counter[str]
+) -> list[dict[str, Any]]:
+    """Keep the records that break no rule and stand in no exam; return the pairs of record and exam question.
+
+    An item without any record left is set aside for the first reason of its first record. All hits are counted.
+    """
+    pairs: list[dict[str, Any]] = []
     for work in works:
-        shortest = 1 if work.item["kind"] == "instruction" or work.item.get("format") == "exam" else params.shortest_answer
-        if "fields" in work.item and "answer" in work.item["fields"]:
-            shortest = 1
-        if "crime" in work.item.get("fields", {}):
-            shortest = 1
-        kept, reason = [], ""
+        kept, reason = [], ("", "")
         for record in work.records:
+            shortest = params.shortest_answer if _is_prose(work) else 1
             found = rules.hits(record, store, params.as_of, shortest, params.longest, params.quotation)
-            hits.update(found)
-            reason = reason or (found[0] if found else "")
-            if not found:
-                kept.append(record)
-        work.records = kept
-        if not kept:
-            work.aside(reason)
-
-
-def drop_leaks(works: list[Work], exams: decontaminate.Exams, bound: float) -> list[dict[str, Any]]:
-    """Set aside items of which a record holds an exam question; return the pairs."""
-    pairs = []
-    for work in works:
-        kept = []
-        for record in work.records:
-            found = list(exams.matches("\n".join(_parts(record)), bound))
-            for question, score in found:
+            leaks = list(exams.matches("\n".join(_parts(record)), params.leak))
+            for question, score in leaks:
                 row = {"exam": question.exam, "line": question.line, "source": work.item["source"], "item": work.item["id"]}
                 pairs.append(row | {"score": round(score, 3), "rule": "containment"})
+            detail = f"{leaks[0][0].exam} line {leaks[0][0].line}" if leaks else ""
+            found += ["exam_leak"] if leaks else []
+            hits.update(found)
             if not found:
                 kept.append(record)
-        if len(kept) < len(work.records) and not kept:
-            work.aside("exam_leak", f"{pairs[-1]['exam']} line {pairs[-1]['line']}")
+            elif not reason[0]:
+                reason = (found[0], detail if found[0] == "exam_leak" else "")
         work.records = kept
+        if not kept:
+            work.aside(*reason)
     return pairs
+
+
+def _is_prose(work: Work) -> bool:
+    """Whether a very short answer would be a fault: not in instruction items, nor where a letter or a charge is asked for."""
+    fields = work.item.get("fields", {})
+    return work.item["kind"] != "instruction" and "answer" not in fields and "crime" not in fields
 
 
 def drop_duplicates(works: list[Work], params: Params, hits: Counter[str]) -> None:
@@ -285,15 +283,13 @@ def run(params: Params) -> Report:
     for work in works:
         if not work.fate:
             make_records(work)
-    stages = 5
+    stages = 3
     progress(1, stages, stage="read", items=len(works), laws=len(laws))
-    apply_rules([work for work in works if not work.fate], store, params, hits)
-    progress(2, stages, stage="rules")
     exams = decontaminate.read_exams(params.items / "exams", params.leak_shortest)
-    pairs = drop_leaks([work for work in works if not work.fate], exams, params.leak)
-    progress(3, stages, stage="exam leaks", pairs=len(pairs))
+    pairs = apply_rules([work for work in works if not work.fate], store, exams, params, hits)
+    progress(2, stages, stage="rules", leaks=len(pairs))
     drop_duplicates([work for work in works if not work.fate], params, hits)
-    progress(4, stages, stage="duplicates")
+    progress(3, stages, stage="duplicates")
     mask([work for work in works if not work.fate], masker)
     records = finish(works) + article_records(store, works, params.as_of, params.statute_records)
     return _write(params, works, aside, laws, records, pairs, hits, masker, started)
@@ -325,7 +321,6 @@ def _write(
     counts["derived"] = sum(record.provenance["derived"] for record in records)
     (output / "accounts.json").write_text(json.dumps(counts, ensure_ascii=False, indent=1) + "\n", "utf-8")
     contaminated = len({pair["item"] for pair in pairs})
-    hits["exam_leak"] = contaminated
     categories = dict(sorted(Counter(record.category for record in records).items()))
     print(f"in {counts['in']}: used {counts['used']}, reference {counts['reference']}, set aside {counts['set_aside']}")
     articles = sum(len(law.articles) for law in laws)

@@ -175,8 +175,8 @@ def collect_exams(found: sources.Sources, folder: Path) -> dict[str, dict[str, A
                 item["id"] = f"{item['id']}-{number}"
         (folder / f"{exam.name}.jsonl").write_text("".join(map(_line, kept)), "utf-8")
         report[exam.name] = {"in": total, "kept": len(kept), "left_out": dict(left_out)}
-    for place in found.stock:
-        shutil.copytree(place, folder / place.name)
+    for stock in found.stock:
+        shutil.copytree(stock, folder / stock.name)
     return report
 
 

@@ -37,13 +37,11 @@ def decode(data: bytes) -> tuple[str, str]:
     for mark, encoding in BOMS:
         if data.startswith(mark):
             return data.decode(encoding, "replace"), encoding
-    head = data[:4000]
-    if b"\0" in head:
-        even, odd = head[0::2].count(0), head[1::2].count(0)
-        for encoding, zeros, others in (("utf-16-le", odd, even), ("utf-16-be", even, odd)):
-            if zeros > others * 4 and len(data) % 2 == 0:
-                return data.decode(encoding, "replace"), encoding
-        raise Unreadable("holds zero bytes: it is no text")
+    if b"\0" in data[:4000]:
+        found = _utf16(data)
+        if found is None:
+            raise Unreadable("holds zero bytes: it is no text")
+        return found
     for encoding in ("utf-8", "gb18030"):
         try:
             text = data.decode(encoding)
@@ -51,15 +49,25 @@ def decode(data: bytes) -> tuple[str, str]:
             continue
         if encoding == "utf-8" or not _odd(text):
             return text, encoding
-    if len(data) % 2 == 0:
-        for encoding in ("utf-16-le", "utf-16-be"):
-            text = data.decode(encoding, "replace")
-            if sum("\u4e00" <= char <= "\u9fff" or char in "，。\n" for char in text) > 0.7 * len(text):
-                return text, encoding
+    found = _utf16(data)
+    if found:
+        return found
     text = data.decode("utf-8", "replace")
     if text.count("\ufffd") > 0.3 * len(text):
         raise Unreadable("is neither UTF-8, GB18030 nor UTF-16")
     return text, "utf-8 with broken bytes"
+
+
+def _utf16(data: bytes) -> tuple[str, str] | None:
+    """UTF-16 without a mark, if one of its two forms reads as Chinese or ASCII text."""
+    for encoding in ("utf-16-le", "utf-16-be") if len(data) % 2 == 0 else ():
+        text = data.decode(encoding, "replace")
+        usual = sum(
+            "\u4e00" <= char <= "\u9fff" or char in "，。、；：（）《》“”\u3000\r\n" or " " <= char <= "~" for char in text
+        )
+        if usual > 0.9 * len(text):
+            return text, encoding
+    return None
 
 
 def _odd(text: str) -> bool:

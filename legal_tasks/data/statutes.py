@@ -76,12 +76,13 @@ class Law:
 
 def parse_law(text: str, title: str, item: str, hint: str = "") -> Law | None:
     """The law in a text of either mark-up; None if it has no articles. `hint`: the file's name, for a date in it."""
-    marks, last = [], 0
+    marks: list[tuple[re.Match[str], str]] = []
+    last = 0
     for mark in ARTICLE.finditer(text):
-        number = to_number(mark[1])
-        if number and (number >= last or not marks):
-            marks.append((mark, str(number) + (f"-{to_number(mark[2])}" if mark[2] else "")))
-            last = number
+        count = to_number(mark[1])
+        if count and (count >= last or not marks):
+            marks.append((mark, str(count) + (f"-{to_number(mark[2])}" if mark[2] else "")))
+            last = count
     if not marks:
         return None
     head = text[: marks[0][0].start()]
@@ -146,8 +147,11 @@ class Store:
         """The parts of the law's version in force on a day (a code may lie in several files); [] if none or repealed."""
         if self.repealed(name, day):
             return []
-        live = [law for law in self.laws.get(name, []) if law.effective <= day.isoformat()]
-        return [law for law in live if law.effective == live[-1].effective]
+        chosen: list[Law] = []
+        for law in reversed([law for law in self.laws.get(name, []) if law.effective <= day.isoformat()]):
+            if all(law.effective == one.effective or not law.articles.keys() & one.articles.keys() for one in chosen):
+                chosen.append(law)
+        return chosen
 
     def repealed(self, name: str, day: datetime.date) -> tuple[str, str] | None:
         """(date, successor) if the law had ended by that day."""
@@ -206,10 +210,10 @@ def citations(text: str) -> Iterator[tuple[str, str, str, bool]]:
         for part in parts:
             article = str(to_number(part[1])) + (f"-{to_number(part[2])}" if part[2] else "")
             yield name, article, _quotation(text[found.end() :]) if len(parts) == 1 else "", formerly
-    for found in BARE.finditer(text):
-        part = PART.match(text, found.end())
-        formerly = "原" in text[max(0, found.start() - 6) : found.start()]
-        yield found[1], str(to_number(part[1])) if part else "", "", formerly
+    for bare in BARE.finditer(text):
+        number = PART.match(text, bare.end())
+        formerly = "原" in text[max(0, bare.start() - 6) : bare.start()]
+        yield bare[1], str(to_number(number[1])) if number else "", "", formerly
 
 
 def _quotation(after: str) -> str:

@@ -1,0 +1,91 @@
+"""Sources into items: ids by content, exams in one form, messages that name thing and way out."""
+
+import datetime
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from legal_tasks.data import collect
+from legal_tasks.step import StepError
+
+DAY = datetime.date(2026, 11, 1)
+
+
+def world(folder: Path, **changes):
+    folder.mkdir(exist_ok=True)
+    (folder / "qa.json").write_text('{"instruction": "问？", "output": "答。"}\n{"instruction"\n', "gb18030")
+    (folder / "exam.csv").write_text("input,output,A,B,C,D,source\n谁立法？,AB,甲,乙,丙,,x\n坏题,E,甲,乙,,,x\n", "utf-8-sig")
+    content = {
+        "sources": [{"kind": "instruction", "path": "qa.json", "licence": "MIT"}],
+        "exams": [{"name": "e", "path": "exam.csv"}],
+    }
+    (folder / "sources.yaml").write_text(yaml.safe_dump(content | changes, allow_unicode=True), "utf-8")
+    return folder / "sources.yaml"
+
+
+def go(path, output):
+    output.mkdir()
+    return collect.run(collect.Params(output=output, as_of=DAY, sources=str(path)))
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def test_items_and_what_is_broken(tmp_path):
+    report = go(world(tmp_path / "w"), tmp_path / "o")
+    assert report.items == {"in": 2, "collected": 1, "set_aside": {"broken": 1}}
+    [item] = lines(tmp_path / "o" / "items.jsonl")
+    assert item["fields"] == {"instruction": "问？", "output": "答。"} and item["format"] == "jsonl"
+    [exam] = lines(tmp_path / "o" / "exams" / "e.jsonl")
+    assert exam["options"] == {"A": "甲", "B": "乙", "C": "丙"} and exam["answer"] == ["A", "B"]
+    assert report.exams["e"]["in"] == 2 and sum(report.exams["e"]["left_out"].values()) == 1
+
+
+def test_a_renamed_file_gives_the_same_ids(tmp_path):
+    path = world(tmp_path / "w")
+    go(path, tmp_path / "one")
+    (tmp_path / "w" / "qa.json").rename(tmp_path / "w" / "other.txt")
+    go(world_yaml(path), tmp_path / "two")
+    assert [i["id"] for i in lines(tmp_path / "one" / "items.jsonl")] == [
+        i["id"] for i in lines(tmp_path / "two" / "items.jsonl")
+    ]
+
+
+def world_yaml(path):
+    path.write_text(path.read_text("utf-8").replace("qa.json", "other.txt"), "utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"sources": [{"kind": "case", "path": "absent.txt", "licence": "MIT"}]}, ["absent.txt", "correct `path`"]),
+        ({"sources": [{"kind": "case", "path": "qa.json", "licence": "GPL"}]}, ["GPL", "licences"]),
+        ({"sources": [{"kind": "law", "path": "qa.json", "licence": "MIT"}]}, ["law", "statute"]),
+        ({"sources": [{"kind": "case", "path": "qa.json", "licence": "MIT", "colour": 1}]}, ["colour", "allowed"]),
+        ({"exam": []}, ["exam", "exams"]),
+        ({"exams": [{"name": "e", "path": "qa.json"}]}, ["the exam e", "correct `exams`"]),
+    ],
+)
+def test_faults_are_named_with_a_way_out(tmp_path, changes, words):
+    with pytest.raises(StepError) as caught:
+        go(world(tmp_path / "w", **changes), tmp_path / "o")
+    assert all(word in str(caught.value) for word in words)
+
+
+def test_a_missing_yaml_and_a_binary_file(tmp_path):
+    with pytest.raises(StepError, match="no such file"):
+        collect.extra_inputs(collect.Params(output=tmp_path, as_of=DAY, sources=str(tmp_path / "none.yaml")))
+    path = world(tmp_path / "w")
+    (tmp_path / "w" / "qa.json").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\1\0")
+    with pytest.raises(StepError, match="convert it to UTF-8"):
+        go(path, tmp_path / "o")
+
+
+def test_every_named_file_enters_the_key(tmp_path):
+    path = world(tmp_path / "w")
+    named = collect.extra_inputs(collect.Params(output=tmp_path, as_of=DAY, sources=str(path)))
+    assert {file.name for file in named.values()} == {"sources.yaml", "qa.json", "exam.csv"}

@@ -1,0 +1,67 @@
+"""Files are read by their content, whatever their name says."""
+
+import json
+
+import pytest
+
+from legal_tasks.data import readers
+
+TEXT = "第一条 为了保护民事主体的合法权益，制定本法。\n第二条 本法自公布之日起施行。\n" * 3
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030", "utf-16", "utf-16-le", "utf-16-be"])
+def test_encodings_give_the_same_text(encoding):
+    assert readers.decode(TEXT.encode(encoding))[0] == TEXT
+
+
+def test_broken_bytes_stay_visible():
+    text, _ = readers.decode("合同应当书面".encode() * 5 + b"\xff\xfe\xfd" + "订立。".encode())
+    assert "\ufffd" in text and "订立" in text
+
+
+def test_binary_is_refused():
+    with pytest.raises(readers.Unreadable):
+        readers.decode(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\1\0\0\0")
+
+
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        ('[{"a": 1}]', "json"),
+        ('{"a": 1}\n{"a": 2}\n', "jsonl"),
+        ('{\n "a": 1\n}', "json"),
+        (",Question,A,B\n0,问题,甲,乙\n", "csv"),
+        ("<!DOCTYPE html><html><body>法</body></html>", "html"),
+        ("# 契税法\n\n第一条 文\n", "md"),
+        ("原告：张三，男。\n被告：李四，女。\n", "txt"),
+    ],
+)
+def test_content_tells_the_format(text, form):
+    assert readers.sniff(text, "misleading.json") == form
+
+
+def test_one_element_lists_are_unwrapped_and_counted_as_one():
+    found = readers.pieces(json.dumps([[{"q": 1}], [[{"q": 2}]], {"q": 3}]), "json")
+    assert [piece.fields for piece in found] == [{"q": 1}, {"q": 2}, {"q": 3}]
+
+
+def test_a_truncated_list_keeps_its_whole_elements_and_tells_of_the_rest():
+    text = json.dumps([{"q": "甲"}, {"q": "乙"}, {"q": "丙"}], ensure_ascii=False, indent=1)[:-12]
+    found = readers.pieces(text, "json")
+    assert [piece.fields for piece in found if piece.fields] == [{"q": "甲"}, {"q": "乙"}]
+    assert [piece.broken is not None for piece in found] == [False, False, True]
+
+
+def test_a_broken_line_does_not_cost_its_neighbours():
+    found = readers.pieces('{"q": 1}\n{"q": \n{"q": 3}\n', "jsonl")
+    assert [piece.broken is None for piece in found] == [True, False, True]
+
+
+def test_csv_with_mark_multi_line_cell_and_unnamed_column():
+    found = readers.pieces('\ufeff,question,A\n1,"第一行\n第二行",甲\n2,短\n', "csv")
+    assert found[0].fields == {"column0": "1", "question": "第一行\n第二行", "A": "甲"}
+    assert found[1].broken
+
+
+def test_html_leaves_scripts_out():
+    assert readers.html_text("<h1>通告</h1><script>x()</script><p>请备案。</p>") == "# 通告\n\n请备案。"
