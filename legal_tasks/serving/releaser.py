@@ -182,6 +182,7 @@ class Releaser:
                 return
             reason = f"{type(error).__name__}: {error}"
             self.failed = {"digest": wanted["digest"], "revision": state.revision, "reason": reason, "at": time.time()}
+            self.publish()
             self.database.record("failed", ACTOR, state.revision, desired=wanted, evidence={"reason": reason})
             self.say(f"not released: {reason}")
             return

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from legal_tasks import artifacts
-from legal_tasks.serving import engines
 from legal_tasks.services import nginx_path
+from legal_tasks.serving import engines
 
 TINY = Path(__file__).with_name("tiny_engine.py")
 
 
-def wait_for(check, timeout_s=20.0):
+def _wait_for(check, timeout_s=20.0):
     deadline = time.monotonic() + timeout_s
     while not (found := check()):
         assert time.monotonic() < deadline, f"waited {timeout_s} s in vain"
@@ -79,6 +79,12 @@ class Process:
     def end(self, number=signal.SIGTERM):
         self.process.send_signal(number)
         return self.process.wait(timeout=40)
+
+
+@pytest.fixture(scope="session")
+def wait_for():
+    """wait_for(check) -> the first true value of check(); fails after some time."""
+    return _wait_for
 
 
 @pytest.fixture

@@ -1,0 +1,165 @@
+import json
+import os
+import signal
+import threading
+
+import httpx
+import pytest
+
+from legal_tasks.lease import process_start
+from legal_tasks.serving import gateway, prove, release, rollback
+from legal_tasks.serving.intent import bring
+from legal_tasks.serving.state import Database
+from legal_tasks.step import Skip, StepError
+
+
+def model_of(artifact):
+    return {"digest": artifact.digest, "path": str(artifact.path)}
+
+
+def put(artifact, timeout_s=30):
+    return bring(model_of(artifact), "test", {}, timeout_s)
+
+
+def ask():
+    """(status, text, version) through the gateway."""
+    url = f"http://127.0.0.1:{os.environ['LEXLOOP_GATEWAY_PORT']}/v1/chat/completions"
+    headers = {"Authorization": f"Bearer {gateway.first_key()}"}
+    body = {"model": "legal-llm", "messages": [{"role": "user", "content": "?"}]}
+    answer = httpx.post(url, json=body, headers=headers, timeout=10, trust_env=False)
+    text = answer.json()["choices"][0]["message"]["content"] if answer.status_code == 200 else None
+    return answer.status_code, text, answer.headers.get("x-model-version")
+
+
+def events():
+    return [event.event for event in Database().history()]
+
+
+def test_a_model_serves_then_the_next_takes_over_and_goes_back(releaser, make_model, wait_for):
+    one, two = make_model("one"), make_model("two")
+    wait_for(lambda: releaser.status()["phase"] == "waiting for a model")
+    assert ask()[0] == 503
+    put(one)
+    assert ask() == (200, "one", one.digest[:12])
+    first = releaser.production()
+    put(two)
+    assert ask() == (200, "two", two.digest[:12])
+    wait_for(lambda: process_start(first["pid"]) is None)
+    done = rollback.rollback(None, 30)
+    assert done["digest"] == one.digest
+    assert ask()[1] == "one"
+    assert events() == ["intended", "released"] * 3
+
+
+def test_a_model_that_does_not_start_leaves_the_old_one_serving(releaser, make_model):
+    said = "no such architecture"
+    put(make_model("one"))
+    pid = releaser.production()["pid"]
+    with pytest.raises(StepError, match=said):
+        put(make_model("broken", "exit"))
+    assert ask()[1] == "one" and releaser.production()["pid"] == pid
+    assert said in releaser.status()["failed"]["reason"]
+    state = Database().current()
+    assert state.desired == state.actual
+    assert events()[-1] == "failed"
+
+
+def test_a_changed_file_is_not_served(releaser, make_model):
+    put(make_model("one"))
+    bad = make_model("two")
+    (bad.path / "gptq" / "model.safetensors").write_bytes(b"poison")
+    with pytest.raises(StepError, match="was changed after it was made"):
+        put(bad)
+    assert ask()[1] == "one"
+
+
+def test_a_killed_engine_comes_back_by_itself(releaser, make_model, wait_for):
+    put(make_model("one"))
+    before = releaser.production()["pid"]
+    os.kill(before, signal.SIGKILL)
+    after = wait_for(lambda: (p := releaser.production()) and p["pid"] != before and p["pid"])
+    assert process_start(after) and ask()[1] == "one"
+    wait_for(lambda: events()[-1] == "restarted")
+
+
+def test_term_ends_everything_and_a_new_releaser_serves_what_was_in_production(releaser, make_model, wait_for):
+    put(make_model("one"))
+    engine, nginx = releaser.production()["pid"], int((releaser.var / "gateway" / "nginx.pid").read_text())
+    assert releaser.end() == 0
+    assert process_start(engine) is None and process_start(nginx) is None
+    assert releaser.status()["production"] is None
+    releaser.start()
+    wait_for(releaser.production)
+    assert ask()[1] == "one"
+
+
+def test_a_killed_releaser_leaves_no_process_behind(releaser, make_model, wait_for):
+    put(make_model("one"))
+    engine, nginx = releaser.production()["pid"], int((releaser.var / "gateway" / "nginx.pid").read_text())
+    releaser.end(signal.SIGKILL)
+    wait_for(lambda: process_start(engine) is None and process_start(nginx) is None)
+    releaser.start()
+    wait_for(lambda: (p := releaser.production()) and p["pid"] != engine)
+    assert ask()[1] == "one"
+
+
+def test_a_second_releaser_of_the_same_folder_is_refused(releaser, var, wait_for):
+    wait_for(lambda: releaser.status()["phase"])
+    other = type(releaser)(var)
+    assert other.process.wait(20) == 2
+    assert "another releaser" in (var / "logs" / "releaser.log").read_text()
+
+
+def gate(tmp_path, decision, *reasons):
+    folder = tmp_path / f"gate-{decision}"
+    folder.mkdir()
+    (folder / "decision.json").write_text(json.dumps({"decision": decision, "reasons": reasons}))
+    return folder
+
+
+def test_release_follows_the_gate_and_prove_knows_what_is_in_production(releaser, make_model, tmp_path):
+    one = make_model("one")
+    out = tmp_path / "out"
+    out.mkdir()
+    with pytest.raises(Skip, match="refused: worse by 3 points"):
+        release.run(release.Params(gate(tmp_path, "refused", "worse by 3 points"), one.path, out))
+    assert Database().history() == []
+    prove.skip_if_in_production(one.digest)
+    report = release.run(release.Params(gate(tmp_path, "pass"), one.path, out))
+    assert (report.digest, report.version, report.previous) == (one.digest, one.digest[:12], None)
+    assert json.loads((out / "release.json").read_text())["model"]["digest"] == one.digest
+    assert ask()[1] == "one"
+    with pytest.raises(Skip, match="^unchanged"):
+        prove.skip_if_in_production(one.digest)
+    prove.skip_if_in_production(make_model("two").digest)
+
+
+def test_without_a_releaser_the_caller_is_told(var, make_model, monkeypatch):
+    monkeypatch.setattr("legal_tasks.serving.intent.SILENCE_S", 0.3)
+    with pytest.raises(StepError, match="the releaser does not run"):
+        put(make_model("one"))
+
+
+def test_rollback_without_a_past_says_so(var):
+    with pytest.raises(StepError, match="nothing to go back to"):
+        rollback.choose(Database(), None)
+
+
+def test_of_two_intents_the_later_one_wins(releaser, make_model, wait_for):
+    wait_for(lambda: releaser.status()["phase"])
+    one, two = make_model("one"), make_model("two")
+    ended = []
+
+    def first():
+        try:
+            ended.append(put(one))
+        except StepError as error:
+            ended.append(str(error))
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    wait_for(lambda: Database().current().desired)
+    put(two)
+    thread.join(30)
+    assert isinstance(ended[0], float) or "another model" in ended[0]
+    assert ask()[1] == "two"
