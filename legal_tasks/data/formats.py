@@ -60,6 +60,7 @@ def from_fields(item: dict[str, Any]) -> Record | None:
     stem, options = split_options(extra or question)
     if options and re.fullmatch(r"[A-H]{1,8}", answer):
         answer = "\n".join(f"{letter}: {options[letter]}" for letter in answer if letter in options) or answer
+        question = question.replace("请只给出答案的序号", "请给出答案的序号和内容")
     return Record(question, extra, answer, item["source"], CATEGORY[item["kind"]], history)
 
 

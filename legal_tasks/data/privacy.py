@@ -96,7 +96,7 @@ class Masker:
         names = {found[1] for found in PARTY.finditer(text)}
         title = re.search(r"(?m)^title[:：](.*)$", text)
         if title:
-            parts = re.split(r"犯|与|诉|等|[一二再]审|申请|、|和|因", title[1])
+            parts = re.split(r"犯|与|诉|等|[一二再]审|申请|、|因", title[1])
             names |= {part for part in parts if re.fullmatch(r"[\u4e00-\u9fff]{2,4}", part)}
         people = [name for name in names if not ORGANISATION.search(name) and not re.search(r"[罪案书法纠纷]", name)]
         return sorted(people, key=lambda name: (-len(name), text.find(name)))
