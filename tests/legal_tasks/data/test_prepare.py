@@ -52,6 +52,7 @@ def test_what_was_planted_is_found(embedded):
     assert aside["near_duplicate"] == truth["near_duplicates"] and aside["repealed_law"] == truth["repealed"]
     assert aside["broken"] + aside["empty"] + aside["no_answer"] == truth["broken"]
     assert aside["duplicate"] >= truth["duplicates"]
+    assert aside["exam_leak"] == truth["leaks"] and aside["unknown_article"] == truth["invented_articles"]
 
 
 def test_instructions_pass_nearly_untouched(embedded):
