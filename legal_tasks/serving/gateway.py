@@ -26,7 +26,7 @@ READ_TIMEOUT_S = 120  # a frozen engine costs a request this long
 KEY_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
 
 # (name, status, OpenAI error type, message, further directives)
-ERRORS = (
+ERRORS: tuple[tuple[str, int, str, str, list[str]], ...] = (
     (
         "e401",
         401,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import random
 import time
 from collections.abc import Sequence
@@ -31,11 +32,7 @@ class Timing:
 def quantiles(values: Sequence[float]) -> dict[str, float]:
     """p50, p95, p99 by the nearest rank (a value that was measured), seconds; {} without values."""
     ordered = sorted(values)
-    return (
-        {name: round(ordered[min(len(ordered) - 1, int(q * len(ordered)))], 4) for name, q in QUANTILES.items()}
-        if ordered
-        else {}
-    )
+    return {name: round(ordered[max(0, math.ceil(q * len(ordered)) - 1)], 4) for name, q in QUANTILES.items()} if ordered else {}
 
 
 def arrivals(count: int, rate: float, seed: int) -> list[float]:
