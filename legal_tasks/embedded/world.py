@@ -144,7 +144,7 @@ def write_texts(folder: Path, legal: list[world.Fact], dice: random.Random) -> d
         law = OLD_LAW if number % 10 == 0 else LAW
         truth["repealed"] += law == OLD_LAW
         answer = f"根据《{law}》，从事{topic}应当在{known['期限']}内备案，由{known['机关']}主管，违规最高罚{known['罚款']}。"
-        turns = {
+        turns: dict[str, Any] = {
             "query": first,
             "response": answer,
             "history": [[f"{who}想咨询{topic}的事情。", "请说明具体情况。"]] if number % 4 == 0 else [],
