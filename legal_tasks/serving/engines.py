@@ -23,7 +23,7 @@ from legal_tasks.step import REPOSITORY, StepError, var_folder
 MODEL_NAME = "legal-llm"
 VARIANT = "gptq"  # the folder of a compress artifact that vLLM can read (no act-order)
 PORT_RANGE = 50  # ports that may be tried from LEXLOOP_ENGINE_PORT on
-START_TIMEOUT_S = float(os.environ.get("LEXLOOP_ENGINE_TIMEOUT_S", "240"))
+START_TIMEOUT_S = float(os.environ.get("LEXLOOP_ENGINE_TIMEOUT_S", "420"))
 
 
 class EngineError(Exception):

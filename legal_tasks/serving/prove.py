@@ -105,7 +105,7 @@ def read_chats(path: Path, count: int) -> list[list[dict[str, str]]]:
 
     if not path.is_file():
         raise StepError(f"--data: {path} is missing: name the folder made by data.split")
-    chats = []
+    chats: list[list[dict[str, str]]] = []
     with open(path, encoding="utf-8") as file:
         for line in file:
             if len(chats) == count:
@@ -212,10 +212,10 @@ def compare_answers(
 
     model, tokenizer = load_model(artifact / VARIANT, VARIANT, device)
     context = model.config.max_position_embeddings
-    chats = {**hard_chats(tokenizer), **chats}
-    rendered = {name: (chat, render(tokenizer, chat, generation=True)) for name, chat in chats.items()}
+    asked = {**hard_chats(tokenizer), **chats}
+    rendered = {name: (chat, render(tokenizer, chat, generation=True)) for name, chat in asked.items()}
     kept = {name: pair for name, pair in rendered.items() if len(pair[1]) + max_tokens <= context}
-    if not kept:
+    if not kept.keys() & chats.keys():
         raise StepError(f"no question leaves room for {max_tokens} tokens of answer in the model's context: lower --max-tokens")
     with ThreadPoolExecutor(8) as pool:
         replies = list(pool.map(lambda pair: ask(engine_url, url, key, pair[0], max_tokens), kept.values()))

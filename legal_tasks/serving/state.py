@@ -192,7 +192,7 @@ class Database:
             rows = connection.execute(
                 "SELECT id, at, revision, event, actor, before, after, evidence FROM history ORDER BY id"
             ).fetchall()
-        return [Event(*row[:5], before=_load(row[5]), after=_load(row[6]), evidence=json.loads(row[7])) for row in rows]
+        return [Event(i, at, rev, what, who, _load(a), _load(b), json.loads(e)) for i, at, rev, what, who, a, b, e in rows]
 
     def previous(self) -> Model | None:
         """The model that served before the one that serves now, by the history; None where there was none."""
