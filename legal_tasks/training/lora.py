@@ -38,7 +38,7 @@ class Params:
     batch: Annotated[int, "records per step on a device"] = 4
     accumulation: Annotated[int, "steps per update"] = 4
     epochs: Annotated[float, "passes over the training set"] = 3.0
-    updates: Annotated[int | None, "number of updates, whatever the size of the set; overrides epochs"] = None
+    max_updates: Annotated[int | None, "stop after this many updates, even if that is fewer epochs; empty = no bound"] = None
     warmup: Annotated[int, "updates until the peak learning rate (at most half of all)"] = 100
     schedule: Annotated[str, f"learning rate after the warm-up: {', '.join(SCHEDULES)}"] = "linear"
     max_length: Annotated[int, "longest record in tokens; longer answers are cut"] = 1024
@@ -56,8 +56,8 @@ class Params:
         for name in positive:
             if getattr(self, name) <= 0:
                 raise StepError(f"--{name.replace('_', '-')} must be above 0, got {getattr(self, name)}")
-        if self.updates is not None and self.updates < 1:
-            raise StepError(f"--updates must be at least 1, got {self.updates}; leave it out to train by --epochs")
+        if self.max_updates is not None and self.max_updates < 1:
+            raise StepError(f"--max-updates must be at least 1, got {self.max_updates}; leave it out to train by --epochs")
         if not 0 <= self.dropout < 1:
             raise StepError(f"--dropout must be in [0, 1), got {self.dropout}; the specification's is 0.05")
         if not 0 < self.learning_rate <= 0.1:
@@ -77,7 +77,7 @@ class Params:
 
 @dataclass(frozen=True)
 class Report:
-    records: int  # trained on
+    records: int  # different ones that were trained on
     validation_records: int
     left_out: dict[str, int]  # reason -> records
     truncated: int  # records
@@ -157,7 +157,7 @@ def add_adapter(model, params: Params):
 def describe(params: Params, updates: int) -> dict[str, Any]:
     """What a checkpoint must share with a run that resumes it: data, base, shapes, optimiser and schedule."""
     values = {spec.name: getattr(params, spec.name) for spec in describe_params(Params) if type(spec.option) is Option}
-    for name in ("base", "epochs"):  # the base's content counts, not its name; epochs are counted in updates
+    for name in ("base", "epochs", "max_updates"):  # the base's content counts, not its name; epochs are counted in updates
         del values[name]
     digests = {"data": digest_path(params.data), "base": digest_path(bases.resolve(params.base))}
     return values | digests | {"updates": updates, "optimiser": "adamw", "version": VERSION}
@@ -165,13 +165,14 @@ def describe(params: Params, updates: int) -> dict[str, Any]:
 
 @dataclass
 class Plan:
-    """The training laid out: rows in their order, updates, epochs."""
+    """The training laid out: rows in their order, updates, epochs, how many different records it reads."""
 
     train: sets.Rows
     validation: sets.Rows
     ordered: list[sets.Row]
     updates: int
     epochs: float
+    records: int
 
 
 def make_plan(params: Params, tokenizer) -> Plan:
@@ -181,14 +182,16 @@ def make_plan(params: Params, tokenizer) -> Plan:
     if not numbers:
         raise StepError(f"--data {params.data}: no record to train on (left out: {dict(train.left_out)}); look at --max-length")
     per_update = params.batch * params.accumulation
-    if params.updates is None:
-        total = max(1, round(len(numbers) * params.epochs))
-    else:
-        total = params.updates * per_update
+    total = max(1, round(len(numbers) * params.epochs))
+    if params.max_updates is not None and total > params.max_updates * per_update:
+        total = params.max_updates * per_update
+        print(
+            f"--max-updates {params.max_updates} ends the training after {total / len(numbers):.2f} of {params.epochs:g} epochs"
+        )
     lengths = [len(row["input_ids"]) for row in train.rows]
     order = sets.order(lengths, numbers, total, params.batch, params.seed)
     updates = -(-total // per_update)
-    return Plan(train, validation, [train.rows[number] for number in order], updates, total / len(numbers))
+    return Plan(train, validation, [train.rows[number] for number in order], updates, total / len(numbers), len(set(order)))
 
 
 def show_example(tokenizer, row: sets.Row) -> None:
@@ -274,14 +277,14 @@ def run(params: Params, callbacks=()) -> Report:
     set_seed(params.seed)
     size = model.num_parameters()
     model = add_adapter(model, params)
-    print(f"{len(plan.train.rows)} records, {plan.updates} updates, {plan.epochs:.2f} epochs, {threads} threads", flush=True)
+    print(f"{plan.records} records, {plan.updates} updates, {plan.epochs:.2f} epochs, {threads} threads", flush=True)
     work = params.checkpoints or work_folder()
     result = fit(params, work, model, tokenizer, plan, device, callbacks)
     points = result["points"]
     save(params.output, model, tokenizer, points, params.base)
     tail = points[-max(1, len(points) // 10) :]
     return Report(
-        records=len(plan.train.rows),
+        records=plan.records,
         validation_records=len(plan.validation.rows),
         left_out=dict(plan.train.left_out),
         truncated=plan.train.truncated,

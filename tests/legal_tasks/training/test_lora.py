@@ -118,13 +118,19 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(params, capsys):
 def test_a_checkpoint_of_other_settings_is_not_resumed(params, tmp_path, capsys):
     with pytest.raises(KeyboardInterrupt):
         lora.run(params, [Stop(12)])
-    other = dataclasses.replace(params, learning_rate=5e-3, updates=14)
+    other = dataclasses.replace(params, learning_rate=5e-3, max_updates=14)
     assert lora.run(other).resumed_at == 0
     assert "other data, another base or other settings" in capsys.readouterr().out
 
 
+def test_a_bound_on_updates_ends_the_training_early_and_says_so(params, capsys):
+    report = lora.run(dataclasses.replace(params, batch=4, max_updates=5))
+    assert (report.updates, report.epochs, report.records) == (5, round(40 / 48, 3), 40)
+    assert "after 0.83 of 10 epochs" in capsys.readouterr().out
+
+
 def test_the_seed_decides_the_result(params, tmp_path):
-    runs = [elsewhere(params, tmp_path / str(number), updates=6, seed=seed) for number, seed in enumerate((0, 0, 1))]
+    runs = [elsewhere(params, tmp_path / str(number), max_updates=6, seed=seed) for number, seed in enumerate((0, 0, 1))]
     for run in runs:
         lora.run(run)
     first, same, other = (adapter_of(run) for run in runs)
@@ -151,7 +157,7 @@ def test_the_short_loss_equals_the_full_one_with_a_padding_mask(base):
 
 def test_accumulated_batches_teach_what_one_large_batch_teaches(params, tmp_path):
     """Two half batches of unequal label counts must weigh tokens, not batches."""
-    common = {"dropout": 0.0, "updates": 4, "warmup": 0}
+    common = {"dropout": 0.0, "max_updates": 4, "warmup": 0}
     one = elsewhere(params, tmp_path / "one", batch=16, accumulation=1, **common)
     two = elsewhere(params, tmp_path / "two", batch=8, accumulation=2, **common)
     model, tokenizer = lora.load_base(lora.bases.resolve(one.base), "cpu", one.max_length)
@@ -171,7 +177,7 @@ BAD = [
     ("dropout", 1.0, "--dropout"),
     ("schedule", "steps", "--schedule"),
     ("targets", (), "--targets"),
-    ("updates", 0, "--updates"),
+    ("max_updates", 0, "--max-updates"),
     ("copies", {"case": -1.0}, "--copies"),
     ("warmup", -1, "--warmup"),
 ]
