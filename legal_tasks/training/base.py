@@ -51,5 +51,9 @@ def _fetch(name: str, revision: str | None, folder: Path) -> None:
             "set HF_ENDPOINT to a mirror, HF_TOKEN for a gated model, or give a local folder"
         ) from error
     shutil.rmtree(part / ".cache", ignore_errors=True)
-    admit(part)
+    try:
+        admit(part)
+    except StepError:
+        shutil.rmtree(part)
+        raise
     part.rename(folder)
