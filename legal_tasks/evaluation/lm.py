@@ -63,14 +63,19 @@ class Scorer:
         return results
 
     def _group(self, requests: Sequence[tuple[Tokens, Tokens]]) -> list[_Group]:
+        """Requests by prompt. A prompt that is too long loses its beginning, the same for all its answers: as much as
+        the longest of them needs (lm-eval's `hf` cuts each answer's own, which differs where answers differ in length).
+        """
         groups: dict[tuple[int, ...], _Group] = {}
         for number, (prompt, answer) in enumerate(requests):
             if not prompt or not answer or len(answer) > self.max_length:
                 raise ValueError(f"request {number}: prompt {len(prompt)} and answer {len(answer)} tokens cannot be scored")
-            room = self.max_length + 1 - len(answer)
-            self.truncated += len(prompt) > room
-            kept = tuple(prompt[-room:])
-            groups.setdefault(kept, _Group(kept)).add(tuple(answer), number)
+            whole = tuple(prompt)
+            groups.setdefault(whole, _Group(whole)).add(tuple(answer), number)
+        for group in groups.values():
+            room = self.max_length + 1 - max(map(len, group.answers))
+            self.truncated += len(group.prompt) > room
+            group.prompt = group.prompt[-room:]
         return list(groups.values())
 
     def _batches(self, groups: list[_Group]) -> Iterator[list[_Group]]:
