@@ -72,7 +72,7 @@ def percent(value: float) -> str:
 
 
 def missing(name: str, suite: str, why: str, bound: float | None = None) -> Rule:
-    return Rule(name, suite, NOT_MEASURED, f"not measured: {why}", bound=bound)
+    return Rule(name, suite, NOT_MEASURED, why, bound=bound)
 
 
 def unmeasured(part: Mapping[str, Any] | None, suite: str) -> str | None:

@@ -296,9 +296,10 @@ def test_the_step_reads_its_artifacts_and_writes_the_decision(tmp_path, monkeypa
         "options": ["无效", "有效"],
     }
     write_lines(tmp_path / "comparison" / "questions.jsonl", [asked])
-    record = {"instruction": "租赁期限最长多少年？", "input": "", "output": "二十年。", "history": []}
+    record = {"instruction": "租赁期限最长多少年？", "input": "", "output": "二十年。", "history": [], "category": "instruction"}
     leak = record | {"instruction": "判断：" + asked["question"], "output": "无效"}
-    write_lines(tmp_path / "data" / "records.jsonl", [record, leak, record])
+    article = leak | {"category": "statute", "provenance": {"derived": True}}  # an exam may quote the law
+    write_lines(tmp_path / "data" / "records.jsonl", [record, leak, article])
     write_store(tmp_path / "data" / "statutes.jsonl", [Law("民法典", "2021-01-01", "2021-01-01", "s1", {"1": "为了保护"})])
     arguments = [f"--{name}={tmp_path / name}" for name in ("comparison", "proof", "data")]
     code = main(
