@@ -21,7 +21,7 @@ from legal_tasks.data import decontaminate, dedupe, formats, privacy, rules, sta
 from legal_tasks.records import Record, write_records
 from legal_tasks.step import Input, Output, StepError, main, progress
 
-VERSION = 1
+VERSION = 2  # statutes with parts, versions and bare names
 
 
 @dataclass(frozen=True)
@@ -99,30 +99,39 @@ def load(folder: Path) -> tuple[list[Work], list[dict[str, Any]]]:
 
 
 def read_laws(works: list[Work]) -> list[statutes.Law]:
-    """Parse the statutes; their items become reference, or are set aside as pages without articles."""
+    """Parse the statutes; their items become reference, or are set aside as pages without articles.
+
+    A part of a code (第三编 合同) is named after the README of its folder, and shares its dates.
+    """
     heads = {}
     for work in works:
         place = work.item["locator"]
         if work.item["kind"] == "statute" and "text" in work.item and place.rsplit("/", 1)[-1] == "README.md":
-            heads[work.item["source"], place.rpartition("/")[0]] = formats.title_of(formats.clean_text(work.item["text"]), place)
-    laws = []
+            text = formats.clean_text(work.item["text"])
+            heads[work.item["source"], place.rpartition("/")[0]] = (formats.title_of(text, place), text[:4000])
+    laws, codes = [], defaultdict[tuple[str, str, str], list[statutes.Law]](list)
     for work in works:
         if work.item["kind"] != "statute" or "text" not in work.item:
             continue
         text, place = formats.clean_text(work.item["text"]), work.item["locator"]
         folder, _, name = place.rpartition("/")
-        title = formats.title_of(text, name)
-        above = heads.get((work.item["source"], folder), "")
+        title, hint = formats.title_of(text, name), name
+        above, dates = heads.get((work.item["source"], folder), ("", ""))
         if above and name != "README.md":
-            title = above
-        law = statutes.parse_law(text, title, work.item["id"], name)
+            title, hint = statutes.part_title(title, above), f"{name} {dates}"
+        law = statutes.parse_law(text, title, work.item["id"], hint) or statutes.parse_document(
+            text, title, work.item["id"], hint
+        )
         if law is not None:
             laws.append(law)
+            codes[work.item["source"], folder, law.name].append(law)
             work.fate = "reference"
-        elif "基本案情" in text:
+        elif formats.is_case(text):
             work.item["kind"] = "case"
         else:
             work.aside("no_articles", "a page of a statute source without articles")
+    for parts in codes.values():
+        statutes.unite(parts)
     return laws
 
 

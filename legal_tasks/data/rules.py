@@ -21,9 +21,10 @@ GARBLED = re.compile(
 )
 END = '。！？；…）)】」』”’"》.!?:：`>|】'
 ACCUSED = {"repealed": "repealed_law", "no such article": "unknown_article", "misquoted": "misquoted"}
+ACCUSED |= {"amended": "amended_law", "not yet in force": "future_law"}
 NAMES = (
     *("empty", "garbled", "placeholder", "self_mention", "truncated", "repeated", "too_short", "too_long"),
-    *("repealed_law", "unknown_article", "misquoted"),
+    *("repealed_law", "future_law", "unknown_article", "amended_law", "misquoted"),
 )
 
 

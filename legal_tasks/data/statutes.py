@@ -20,25 +20,38 @@ from legal_tasks.data.dedupe import grams, normal
 
 NUMBER = r"[零〇一二两三四五六七八九十百千0-9０-９]+"
 ARTICLE = re.compile(rf"^[\s　]*(?:\*\*)?第({NUMBER})条(?:之({NUMBER}))?(?:\*\*)?(?=[\s　:：*【（]|$)[\s　:：]*", re.M)
-CITATION = re.compile(rf"《([^《》]{{2,60}})》(?:（[^（）]{{0,20}}）)?((?:[、和及与，]?第{NUMBER}条(?:之{NUMBER}(?!款))?)+)?")
+ARTICLES = rf"(?:[、和及与，至到]?第{NUMBER}条(?:之{NUMBER}(?!款))?(?:第{NUMBER}款)?(?:第?[（(]?{NUMBER}[）)]?项)?)+"
+CODE_PARTS = "总则|物权|合同|人格权|婚姻家庭|继承|侵权责任"
+CITATION = re.compile(rf"《([^《》]{{2,60}})》(?:（[^（）]{{0,20}}）)?(?:(?:(?:{CODE_PARTS})编)?的?({ARTICLES}))?")
 PART = re.compile(rf"第({NUMBER})条(?:之({NUMBER})(?!款))?")
 DATE = re.compile(r"(\d{4})\s*[年-]\s*(\d{1,2})\s*[月-]\s*(\d{1,2})\s*日?")
 ENDS = re.compile(r"((?:[、和及]?《[^《》]+》)+)[^。《》]{0,12}同时废止")
+OFFICIAL = re.compile(r"(?:修正案|决定|批复|解释|规定|办法|方案|条例|通知|意见|序言|宪法)(?:[（(][^（）()]*[）)])*$")
 HEADING = re.compile(rf"^#+\s*|^第{NUMBER}[编章节][\s　]|^附\s*则", re.M)
-CIVIL_CODE_DAY = datetime.date(2021, 1, 1)
-# Laws that ended when the Civil Code took effect: Civil Code of the PRC, art. 1260; the successor is the part of the code.
-CIVIL_CODE_REPEALS = {
-    "婚姻法": "民法典（婚姻家庭编）",
-    "继承法": "民法典（继承编）",
-    "民法通则": "民法典（总则编）",
-    "收养法": "民法典（婚姻家庭编）",
-    "担保法": "民法典（物权编、合同编）",
-    "合同法": "民法典（合同编）",
-    "物权法": "民法典（物权编）",
-    "侵权责任法": "民法典（侵权责任编）",
-    "民法总则": "民法典（总则编）",
-}
-BARE = re.compile(rf"(?<![劳动《])({'|'.join(CIVIL_CODE_REPEALS)})(?=第{NUMBER}条)")
+CODE_PART = re.compile(rf"^民法典[·:：\-—]?(?:第[一二三四五六七]编)?(?:{CODE_PARTS})编?$")
+SHORT = {"民诉法": "民事诉讼法", "刑诉法": "刑事诉讼法", "行诉法": "行政诉讼法", "消法": "消费者权益保护法"}
+SHORT |= {"治安处罚法": "治安管理处罚法", "道交法": "道路交通安全法", "未保法": "未成年人保护法"}
+SHORTEST_QUOTE = 10  # characters; shorter words in quotation marks are a term
+LABELS = {"in force": "现行有效", "amended": "已修改", "repealed": "已废止", "not yet in force": "尚未生效"}
+LABELS |= {"no such article": "条文不存在", "misquoted": "引文不符", "not held": "未收录"}
+
+
+@lru_cache
+def repeals() -> tuple[dict[str, tuple[str, str]], re.Pattern[str], tuple[str, str]]:
+    """({law: (day it ended, successor)}, pattern of interpretations that ended with their law, (day, successor)).
+
+    Facts with their official source, from repeals.yaml beside this file.
+    """
+    import yaml
+
+    table = yaml.safe_load((Path(__file__).parent / "repeals.yaml").read_text("utf-8"))
+    laws = {}
+    for entry in table["repeals"]:
+        for law, after in entry["laws"].items():
+            laws[law] = (entry["ended"].isoformat(), after)
+    rule = table["interpretations"]
+    pattern = re.compile(rf"(?<!劳动)(?:{'|'.join(rule['of'])})(?!律)[^《》]{{0,14}}(?:解释|意见|补充规定)")
+    return laws, pattern, (rule["ended"].isoformat(), rule["successor"])
 
 
 @lru_cache(maxsize=20000)
@@ -58,12 +71,17 @@ def to_number(text: str) -> int:
 def short_name(name: str) -> str:
     """The name as it is cited: without the state's name, brackets and notes on the version."""
     name = re.sub(r"[\s　*#《》〈〉]", "", name).replace("中华人民共和国", "")
-    return re.sub(r"[（(][^（）()]*(?:修[正订]|试行|\d{4}|编)[^（）()]*[）)]$", "", name)
+    name = re.sub(r"[（(][^（）()]*(?:修[正订]|试行|\d{4}|编)[^（）()]*[）)]$", "", name)
+    return "民法典" if CODE_PART.match(name) else SHORT.get(name, name)
 
 
 @dataclass
 class Law:
-    """One version of a law: `articles` {"12" or "133-1": text}, `version` its latest date, `effective` where it says so."""
+    """One version of a law: `articles` {"12" or "133-1": text}, `version` its latest date.
+
+    `effective`: the day the text names, unless it is the first version's (older than `version`): then `version`, the day of
+    adoption, stands in. `whole`: the text of an amendment, reply or decision that is not divided into articles.
+    """
 
     name: str
     version: str
@@ -72,6 +90,7 @@ class Law:
     articles: dict[str, str] = field(default_factory=dict)
     repeals: list[str] = field(default_factory=list)
     ended: str = ""
+    whole: str = ""
 
 
 def parse_law(text: str, title: str, item: str, hint: str = "") -> Law | None:
@@ -99,7 +118,7 @@ def parse_law(text: str, title: str, item: str, hint: str = "") -> Law | None:
     starts = re.search(r"自\s*(\d{4}年\d{1,2}月\d{1,2}日)起(?:施行|生效|实施)", whole) or re.search(
         r"(\d{4}年\d{1,2}月\d{1,2}日)\s*施行", head
     )
-    law.effective = _date(DATE.search(starts[1])) if starts else law.version  # type: ignore[arg-type]
+    law.effective = max(_date(DATE.search(starts[1])) if starts else "", law.version)  # type: ignore[arg-type]
     gone = re.search(r"(\d{4}年\d{1,2}月\d{1,2}日)起?\s*(?:废止|失效)", head)
     law.ended = _date(DATE.search(gone[1])) if gone else ""  # type: ignore[arg-type]
     for found in ENDS.finditer(whole):
@@ -116,7 +135,7 @@ def _date(found: re.Match[str]) -> str:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one citation. `state`: in force, repealed, not yet in force, no such article, misquoted, not held."""
+    """What became of one citation. `state` is a key of LABELS; `not held`: the store cannot tell."""
 
     law: str
     article: str
@@ -133,7 +152,7 @@ class Store:
             self.laws[law.name].append(law)
         for versions in self.laws.values():
             versions.sort(key=lambda law: (law.effective, law.version, law.item))
-        self.ended = {name: (CIVIL_CODE_DAY.isoformat(), after) for name, after in CIVIL_CODE_REPEALS.items()}
+        self.ended = dict(repeals()[0])
         for law in sorted(
             (law for versions in self.laws.values() for law in versions), key=lambda law: (law.effective, law.name)
         ):
@@ -142,6 +161,7 @@ class Store:
             for name in law.repeals:
                 if name != law.name and law.effective and all(one.effective < law.effective for one in self.laws.get(name, [])):
                     self.ended.setdefault(name, (law.effective, law.name))
+        self.bare = bare_names([*self.laws, *self.ended])
 
     def current(self, name: str, day: datetime.date) -> list[Law]:
         """The parts of the law's version in force on a day (a code may lie in several files); [] if none or repealed."""
@@ -154,8 +174,9 @@ class Store:
         return chosen
 
     def repealed(self, name: str, day: datetime.date) -> tuple[str, str] | None:
-        """(date, successor) if the law had ended by that day."""
-        found = self.ended.get(name)
+        """(date, successor) if the law, or the law that this interpretation explains, had ended by that day."""
+        _, pattern, rule = repeals()
+        found = self.ended.get(name) or (rule if pattern.search(name) else None)
         return found if found and found[0] <= day.isoformat() else None
 
     def texts(self, name: str, article: str) -> list[str]:
@@ -165,27 +186,67 @@ class Store:
     def judge(self, text: str, day: datetime.date, bound: float = 0.6) -> list[Verdict]:
         """A verdict per citation in the text; `bound`: share of a quotation's 5-grams that the article must hold."""
         verdicts = []
-        for name, article, quote, formerly in citations(text):
+        for name, article, quote, formerly in citations(text, self.bare):
             gone = self.repealed(name, day)
-            held = self.texts(name, article) if article else []
             if gone and not formerly:
                 verdicts.append(Verdict(name, article, "repealed", f"since {gone[0]}; now {gone[1]}"))
-            elif not article or name not in self.laws or gone:
-                verdicts.append(Verdict(name, article, "not held" if name not in self.laws else "in force"))
-            elif not held and self._complete(name, article):
-                verdicts.append(Verdict(name, article, "no such article"))
-            elif not held:
+            elif name not in self.laws:
                 verdicts.append(Verdict(name, article, "not held"))
-            elif quote and max(_share(quote, one) for one in held) < bound:
-                verdicts.append(Verdict(name, article, "misquoted", held[0][:80]))
+            elif gone:
+                verdicts.append(Verdict(name, article, "in force", "named as former law"))
             else:
-                verdicts.append(Verdict(name, article, "in force"))
+                state, detail = self._article(name, article, quote, day, bound)
+                verdicts.append(Verdict(name, article, state, detail))
         return verdicts
 
-    def _complete(self, name: str, article: str) -> bool:
-        """Whether the store holds so much of the law that an absent article does not exist."""
-        numbers = {int(number.split("-")[0]) for law in self.laws[name] for number in law.articles}
-        return 1 in numbers and len(numbers) >= 0.95 * max(numbers) and "-" not in article
+    def _article(self, name: str, article: str, quote: str, day: datetime.date, bound: float) -> tuple[str, str]:
+        """(state, detail) of a citation of a law that the store holds and that has not ended."""
+        current = self.current(name, day)
+        if not current:
+            return "not yet in force", f"from {self.laws[name][0].effective}"
+        held = [law.articles[article] for law in current if article in law.articles]
+        versions = self.texts(name, article)
+        if not article:
+            return "in force", ""
+        if not held and not _complete(current, article):
+            return "not held", ""
+        if not held:
+            return ("amended", "the article is gone from the version in force") if versions else ("no such article", "")
+        if quote and max(_share(quote, one) for one in held) < bound:
+            old = any(_share(quote, one) >= bound for one in versions)
+            return ("amended", "the words of another version") if old else ("misquoted", held[0][:80])
+        return "in force", ""
+
+
+def _complete(parts: list[Law], article: str) -> bool:
+    """Whether the version is held so far that an absent article does not exist."""
+    numbers = {int(number.split("-")[0]) for law in parts for number in law.articles}
+    return 1 in numbers and len(numbers) >= 0.95 * max(numbers) and "-" not in article
+
+
+def unite(parts: list[Law]) -> None:
+    """Give the files of one code (no article in two of them) the version and the first day that any of them names."""
+    numbers = [number for law in parts for number in law.articles]
+    if len(parts) > 1 and len(set(numbers)) == len(numbers):
+        version, effective = max(law.version for law in parts), max(law.effective for law in parts)
+        for law in parts:
+            law.version, law.effective = version, effective
+
+
+def part_title(title: str, above: str) -> str:
+    """The law's name for a file in a code's folder: the code's for its parts, the file's own for amendments and decisions."""
+    if title.startswith("修正案"):
+        return above + title
+    return above if re.match(r"第.{1,3}[编章]|[总分附]则|序言", title) or not OFFICIAL.search(title) else title
+
+
+def parse_document(text: str, title: str, item: str, hint: str = "") -> Law | None:
+    """An amendment, reply, decision or preamble that has no articles, kept whole; None for an index or another page."""
+    if len(text) < 150 or text.count("](") > 3 or not OFFICIAL.search(title):
+        return None
+    dates = [date for date in map(_date, DATE.finditer(text[:1500] + " " + hint)) if date]
+    day = max(dates, default="")
+    return Law(short_name(title), day, day, item, whole=text)
 
 
 def _share(quote: str, article: str) -> float:
@@ -193,35 +254,36 @@ def _share(quote: str, article: str) -> float:
     return len(wanted & grams(article)) / len(wanted) if wanted else 1.0
 
 
-def citations(text: str) -> Iterator[tuple[str, str, str, bool]]:
-    """(law, article or "", quotation or "", cited as former law) of every citation in order."""
-    for found in CITATION.finditer(text):
-        before = text[max(0, found.start() - 6) : found.start()]
-        formerly = (
-            "原" in before
-            or "废止" in text[found.end() : found.end() + 30]
-            or "旧" in before
-            or "失效" in text[found.end() :][:30]
-        )
-        name = short_name(found[1])
-        parts = list(PART.finditer(found[2] or ""))
+def bare_names(names: Iterable[str]) -> re.Pattern[str]:
+    """Laws named without brackets right before an article number: 刑法第二百六十四条."""
+    words = sorted({name for name in names if 2 <= len(name) <= 20}, key=lambda name: (-len(name), name))
+    return re.compile(rf"(?<!《)(?<!劳动)({'|'.join(map(re.escape, words))})的?({ARTICLES})" if words else r"(?!)")
+
+
+def citations(text: str, bare: re.Pattern[str] | None = None) -> Iterator[tuple[str, str, str, bool]]:
+    """(law, article or "", quotation or "", cited as former law) of every citation in order; `bare`: names without brackets."""
+    found = list(CITATION.finditer(text))
+    taken = [(one.start(), one.end()) for one in found]
+    for one in (bare or bare_names(repeals()[0])).finditer(text):
+        if not any(start <= one.start() < end for start, end in taken):
+            found.append(one)
+    for one in sorted(found, key=lambda one: one.start()):
+        before, after = text[max(0, one.start() - 6) : one.start()], text[one.end() :]
+        formerly = bool(re.search("[原旧]", before) or re.search("废止|失效", after[:30]))
+        parts = list(PART.finditer(one[2] or ""))
         if not parts:
-            yield name, "", "", formerly
+            yield short_name(one[1]), "", "", formerly
         for part in parts:
             article = str(to_number(part[1])) + (f"-{to_number(part[2])}" if part[2] else "")
-            yield name, article, _quotation(text[found.end() :]) if len(parts) == 1 else "", formerly
-    for bare in BARE.finditer(text):
-        number = PART.match(text, bare.end())
-        formerly = "原" in text[max(0, bare.start() - 6) : bare.start()]
-        yield bare[1], str(to_number(number[1])) if number else "", "", formerly
+            yield short_name(one[1]), article, _quotation(after) if len(parts) == 1 else "", formerly
 
 
 def _quotation(after: str) -> str:
-    """The words in quotation marks that follow a citation directly; shorter than 12 characters are a term, not a quotation."""
-    found = re.match(r"[^“”。；\n《》]{0,16}[：:，,]?\s*“([^”]{12,})”", after)
-    if not found or re.match(r"第.{1,4}款", after) and "款" not in found[1] and len(normal(found[1])) < 12:
+    """The words in quotation marks that follow a citation directly; fewer than SHORTEST_QUOTE characters are a term."""
+    found = re.match(r'(?:[^“”"。；\n《》]{0,16}[：:，,]?|[^“”"。；\n《》]{0,40}[：:])\s*[“"]([^”"]+)[”"]', after)
+    if not found or len(normal(found[1])) < SHORTEST_QUOTE:
         return ""
-    return re.sub(r"……|\.{3,}|…", "", found[1])
+    return re.sub(r"…+|\.{3,}", "", found[1])
 
 
 def write_store(path: Path, laws: Iterable[Law]) -> int:
@@ -249,7 +311,8 @@ def command(argv: list[str] | None = None) -> int:
         return 2
     for verdict in read_store(arguments.store).judge(arguments.text, arguments.as_of):
         article = f"第{verdict.article}条" if verdict.article else ""
-        print(f"《{verdict.law}》{article}: {verdict.state}{' (' + verdict.detail + ')' if verdict.detail else ''}")
+        detail = f" ({verdict.detail})" if verdict.detail else ""
+        print(f"《{verdict.law}》{article}: {LABELS[verdict.state]} {verdict.state}{detail}")
     return 0
 
 

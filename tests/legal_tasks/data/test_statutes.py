@@ -63,8 +63,8 @@ def test_verdicts(store):
     assert states(store, "原《放灯暂行办法》第一条曾有规定。") == ["in force"]
     assert states(store, "根据《合同法》第五十二条，根据合同法第五十二条，根据《劳动合同法》第十条") == [
         "repealed",
-        "not held",
         "repealed",
+        "not held",
     ]
 
 
@@ -86,3 +86,67 @@ def test_command(tmp_path, store, capsys):
         statutes.command(["check", "《放灯暂行办法》第一条", "--store", str(tmp_path / "s.jsonl"), "--as-of", "2026-11-01"]) == 0
     )
     assert "repealed (since 2020-01-01; now 河灯管理法)" in capsys.readouterr().out
+
+
+def version(day, third):
+    text = f"# 灯会条例\n\n{day} 通过\n\n第一条 为了规范灯会，制定本条例。\n\n第二条 灯会须经许可。\n\n第三条 {third}\n"
+    return statutes.parse_law(text, "灯会条例", day)
+
+
+def test_versions_stand_side_by_side():
+    both = statutes.Store(
+        [
+            version("2010年1月1日", "许可的期限为三十日，可以延长一次。"),
+            version("2022年6月1日", "举办者应当在五日以前报告公安机关。"),
+        ]
+    )
+    old = "《灯会条例》第三条规定：“许可的期限为三十日，可以延长一次。”"
+    assert [v.state for v in both.judge(old, DAY)] == ["amended"]
+    assert [v.state for v in both.judge(old, datetime.date(2015, 1, 1))] == ["in force"]
+    assert [v.state for v in both.judge(old, datetime.date(2009, 1, 1))] == ["not yet in force"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("依照河灯管理法第九十九条处理", [("河灯管理法", "99", "no such article")]),
+        ("中华人民共和国河灯管理法第二条、第三条之一", [("河灯管理法", "2", "in force"), ("河灯管理法", "3-1", "in force")]),
+        (
+            "《河灯管理法》第二条第一款第（三）项、第九条",
+            [("河灯管理法", "2", "in force"), ("河灯管理法", "9", "no such article")],
+        ),
+        ("《最高人民法院关于适用〈中华人民共和国婚姻法〉若干问题的解释（三）》第七条", None),
+        ("《婚姻法司法解释（二）》第二十四条", None),
+        ("《中华人民共和国民法典·合同编》第五百零九条", [("民法典", "509", "not held")]),
+        ("《劳动合同法实施条例》与融资租赁合同法律适用解释", [("劳动合同法实施条例", "", "not held")]),
+    ],
+)
+def test_ways_to_cite(store, text, expected):
+    found = [(v.law, v.article, v.state) for v in store.judge(text, DAY)]
+    assert found == expected if expected else [state for *_, state in found] == ["repealed"]
+
+
+def test_a_term_in_quotation_marks_is_no_quotation(store):
+    assert states(store, "《河灯管理法》第二条中的“善意放灯人”不包括单位。") == ["in force"]
+
+
+def test_files_of_one_code_share_their_dates():
+    first = statutes.parse_law("# 第一编 总则\n\n第一条 一。\n\n第二条 二。\n", "灯典", "a")
+    last = statutes.parse_law("# 附则\n\n第三条 本法自2021年1月1日起施行。\n", "灯典", "b", "2020年5月28日通过")
+    statutes.unite([first, last])
+    assert (first.version, first.effective) == (last.version, last.effective) == ("2020-05-28", "2021-01-01")
+
+
+def test_amendments_are_kept_whole_and_indexes_are_not():
+    text = "# 刑法修正案（三）\n\n2001年12月29日通过\n\n一、将刑法第一百一十四条修改为：“……”" + "补充规定的内容。" * 30
+    law = statutes.parse_document(text, "中华人民共和国刑法修正案（三）", "a")
+    assert law.name == "刑法修正案（三）" and law.version == "2001-12-29" and law.articles == {} and law.whole == text
+    index = "# 社会法\n\n" + "\n\n".join(f"[某某法{n}](../social/{n}/)" for n in range(30))
+    assert statutes.parse_document(index, "社会法", "b") is None
+
+
+def test_every_repeal_has_a_source_and_a_day():
+    laws, pattern, rule = statutes.repeals()
+    assert laws["合同法"] == ("2021-01-01", "民法典（合同编）") and len(laws) > 20
+    assert all(datetime.date.fromisoformat(day) and after for day, after in [*laws.values(), rule])
+    assert not pattern.search("关于审理劳动争议案件适用劳动合同法的解释")
