@@ -139,15 +139,17 @@ class Engine:
     def wait_ready(self, timeout_s: float = START_TIMEOUT_S, stop: Any = None) -> float:
         """Seconds until the engine generated a token. EngineError where it ends, stays silent, or `stop()` is true."""
         began = time.monotonic()
+        reason: str | None = "it was not asked"
         while time.monotonic() - began < timeout_s:
             if not self.alive():
                 raise EngineError(f"the engine ended with {self.process.returncode}: {self.tail()}")
             if stop is not None and stop():
                 raise EngineError("told to stop while the engine was starting")
-            if probe(self.url) is None:
+            reason = probe(self.url)
+            if reason is None:
                 return time.monotonic() - began
             time.sleep(0.3)
-        raise EngineError(f"no token in {timeout_s:.0f} s: {self.tail()}")
+        raise EngineError(f"no token in {timeout_s:.0f} s ({reason}): {self.tail()}")
 
     def tail(self, lines: int = 12) -> str:
         """The last lines of the log, those that tell of errors if there are any."""

@@ -13,7 +13,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -77,8 +77,11 @@ def skip_if_in_production(digest: str) -> None:
 
 
 @contextmanager
-def served(artifact: Path, work: Path, max_num_seqs: int) -> Iterator[tuple[Any, Any, float]]:
-    """(engine, gateway in front of it, seconds of starting) for the candidate alone; both are ended whatever happens."""
+def served(artifact: Path, work: Path, max_num_seqs: int, meanwhile: Callable[[], Any]) -> Iterator[tuple[Any, Any, float, Any]]:
+    """(engine, gateway in front of it, seconds of starting, what `meanwhile()` gave while the engine was starting).
+
+    Engine and gateway are the candidate's alone; both are ended whatever happens.
+    """
     from legal_tasks.serving import engines, gateway
     from legal_tasks.serving.releaser import port_from
 
@@ -88,10 +91,13 @@ def served(artifact: Path, work: Path, max_num_seqs: int) -> Iterator[tuple[Any,
     front = gateway.Gateway(work / "gateway", engines.free_port(first, {port}))
     log = var_folder() / "logs" / f"engine-{port}.log"
     engine = engines.Engine.start(folder, port, log, engines.Settings(max_num_seqs=max_num_seqs))
+    began = time.monotonic()
     try:
-        seconds = engine.wait_ready()
+        prepared = meanwhile()
+        engine.wait_ready()
+        seconds = time.monotonic() - began
         front.start(gateway.Route(port, "candidate"))
-        yield engine, front, seconds
+        yield engine, front, seconds, prepared
     except engines.EngineError as error:
         raise StepError(f"the engine does not serve {folder}: {error}") from error
     finally:
@@ -199,18 +205,15 @@ def judge(model: Any, prompt: list[int], answer: list[int], device: str) -> tupl
 
 
 def compare_answers(
-    engine_url: str, url: str, key: str, artifact: Path, chats: dict[str, list], max_tokens: int, device: str
+    engine_url: str, url: str, key: str, model: Any, tokenizer: Any, chats: dict[str, list], max_tokens: int
 ) -> dict[str, Any]:
     """What parity.json holds: token ids of the prompts and greedy answers, served against transformers.
 
-    `identical_answers` counts prompts with the same tokens whose answer is equal or differs by a tie; where fewer than
-    EQUAL_SHARE are equal, ties no longer count.
+    `model` and `tokenizer` are the reference. `identical_answers` counts prompts with the same tokens whose answer is
+    equal or differs by a tie; where fewer than EQUAL_SHARE are equal, ties no longer count.
     """
-    from legal_tasks.compression.load import load_model
-    from legal_tasks.serving.engines import VARIANT
     from legal_tasks.training.chat import render
 
-    model, tokenizer = load_model(artifact / VARIANT, VARIANT, device)
     context = model.config.max_position_embeddings
     asked = {**hard_chats(tokenizer), **chats}
     rendered = {name: (chat, render(tokenizer, chat, generation=True)) for name, chat in asked.items()}
@@ -221,7 +224,7 @@ def compare_answers(
         replies = list(pool.map(lambda pair: ask(engine_url, url, key, pair[0], max_tokens), kept.values()))
     items = []
     for number, ((name, (_, ids)), (served_ids, answer)) in enumerate(zip(kept.items(), replies, strict=True), start=1):
-        differs, gap = judge(model, ids, answer, device)
+        differs, gap = judge(model, ids, answer, str(model.device))
         verdict = "equal" if differs < 0 else "tie" if gap <= TIE else "different"
         item = {"prompt": name, "tokens": len(ids), "tokens_equal": ids == served_ids, "answer": verdict, "gap": round(gap, 5)}
         if verdict != "equal" or ids != served_ids:
@@ -269,7 +272,8 @@ def _write(path: Path, value: Any) -> None:
 
 
 def run(params: Params) -> Report:
-    from legal_tasks.serving import gateway
+    from legal_tasks.compression.load import load_model
+    from legal_tasks.serving import engines, gateway
 
     skip_if_in_production(artifacts.digest_path(params.model))
     chats = read_questions(params.data, params.prompts)
@@ -278,11 +282,15 @@ def run(params: Params) -> Report:
     (var_folder() / "work").mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix="prove-", dir=var_folder() / "work"))
     key = gateway.first_key()
+
+    def reference() -> tuple[Any, Any]:
+        return load_model(params.model / engines.VARIANT, "gptq", params.device)
+
     try:
         began = time.monotonic()
-        with served(params.model, work, params.max_num_seqs) as (engine, front, seconds):
+        with served(params.model, work, params.max_num_seqs, reference) as (engine, front, seconds, (model, tokenizer)):
             print(f"the engine generates after {seconds:.1f} s (pid {engine.pid}, log {engine.log})", flush=True)
-            parity = compare_answers(engine.url, front.url, key, params.model, chats, params.max_tokens, params.device)
+            parity = compare_answers(engine.url, front.url, key, model, tokenizer, chats, params.max_tokens)
             print(f"parity: {json.dumps({k: v for k, v in parity.items() if k != 'items'})}", flush=True)
             load = measure_load(front.url, key, chats, parity, params)
             print(f"load test: {json.dumps(load)}", flush=True)

@@ -65,11 +65,10 @@ def test_only_keys_get_in_and_only_below_v1(front, client, engine, var):
     assert (front.root / "keys.conf").stat().st_mode & 0o777 == 0o600
 
 
-def test_the_log_has_a_line_per_request_without_key_or_question(front, client, engine):
+def test_the_log_has_a_line_per_request_without_key_or_question(front, client, engine, wait_for):
     front.start(Route(engine.port, "7"))
     identity = client.post("/v1/chat/completions", json=QUESTION).headers["x-request-id"]
-    lines = gateway.last_requests(front.root)
-    line = next(line for line in lines if line["id"] == identity)
+    line = wait_for(lambda: next((line for line in gateway.last_requests(front.root) if line["id"] == identity), None))
     assert (line["status"], line["model"], line["client"], line["uri"]) == (200, "7", "default", "/v1/chat/completions")
     text = (front.root / "access.log").read_text()
     assert gateway.first_key() not in text and "合同" not in text
@@ -150,3 +149,41 @@ def test_the_rendered_file_listens_on_the_loopback_only(front):
     text = gateway.render(front.root, front.listen, Route(9000, "3"), "mark")
     assert f"listen 127.0.0.1:{front.listen};" in text and text.count("listen ") == 1
     assert text.count("127.0.0.1:9000") == 1
+
+
+def test_nothing_of_the_engine_but_the_api_is_reachable(front, client, engine):
+    front.start(Route(engine.port, "7"))
+    for path in ("/tokenize", "/v1/load_lora_adapter", "/v1/models/../../tokenize", "/v1/chat/completions/more", "/v1"):
+        assert error_of(client.post(path, json=QUESTION)) == (404, "404"), path
+    assert error_of(client.post("/v1/chat/completions", content=b"x" * 3_000_000)) == (413, "413")
+
+
+def test_a_port_that_another_gateway_holds_is_named(front, var):
+    front.start()
+    other = Gateway(var / "other", front.listen)
+    with pytest.raises(GatewayError, match=f"{front.listen}.*in use"):
+        other.start()
+    assert front.pid() is not None
+
+
+def test_the_next_engine_of_the_same_version_is_in_force_when_the_change_returns(front, client, engine):
+    front.start(Route(engine.port, "7"))
+    assert client.post("/v1/chat/completions", json=QUESTION).status_code == 200
+    front.apply(Route(engines.free_port(engine.port + 1), "7"))
+    assert error_of(client.post("/v1/chat/completions", json=QUESTION)) == (502, "502")
+    front.apply(Route(engine.port, "7"))
+    assert client.post("/v1/chat/completions", json=QUESTION).status_code == 200
+
+
+def test_requests_under_way_end_on_the_old_route_and_are_waited_for(front, client, engine):
+    front.start(Route(engine.port, "7"))
+    with client.stream("POST", "/v1/chat/completions", json={**QUESTION, "stream": True}) as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        front.apply(Route(None, "none"))
+        assert front.draining()
+        assert [line for line in lines if line][-1] == "data: [DONE]"
+    deadline = time.monotonic() + 5
+    while front.draining():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -53,7 +53,10 @@ def test_of_many_who_decide_on_the_same_revision_one_wins(database):
     assert (len(won), len(lost)) == (1, 7)
 
 
-@pytest.mark.parametrize("statement", ["UPDATE history SET actor = 'x'", "DELETE FROM history", "DELETE FROM state"])
+REPLACE = "INSERT OR REPLACE INTO history (id, at, revision, event, actor, evidence) VALUES (1, 0, 0, 'released', 'x', '{}')"
+
+
+@pytest.mark.parametrize("statement", ["UPDATE history SET actor = 'x'", "DELETE FROM history", "DELETE FROM state", REPLACE])
 def test_the_database_itself_refuses_to_rewrite_history(database, statement):
     database.intend(A, "me")
     connection = sqlite3.connect(database.path)
