@@ -21,7 +21,7 @@ from legal_tasks.data import decontaminate, dedupe, formats, privacy, rules, sta
 from legal_tasks.records import Record, write_records
 from legal_tasks.step import Input, Output, StepError, main, progress
 
-VERSION = 2  # statutes with parts, versions and bare names
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,7 @@ def mask(works: list[Work], masker: privacy.Masker) -> None:
     """Replace personal data in every record; in judgments also the people that the header names."""
     for work in works:
         document = work.item["id"]
-        people = masker.people(work.item["text"]) if work.item["kind"] == "case" and "text" in work.item else []
+        people = masker.people(work.text()) if work.item["kind"] == "case" else []
         for record in work.records:
 
             def hide(text: str, document: str = document, people: list[str] = people) -> str:

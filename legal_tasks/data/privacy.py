@@ -50,16 +50,55 @@ KINDS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
     ),
     ("护照号", re.compile(r"护照[^A-Za-z\d\n]{0,8}([A-Z]\d{8}|[A-Z]{2}\d{7})(?!\d)"), _always),
     ("QQ号", re.compile(r"(?:QQ|qq|扣扣)[^\d\n]{0,4}([1-9]\d{4,10})(?!\d)"), _always),
+    ("出生日期", re.compile(r"(\d{4}年\d{1,2}月\d{1,2}日)(?:出?生)(?![效成])"), _always),
+    (
+        "出生日期",
+        re.compile(r"(?:出生日期|出生年月|生日|生于)[:：为是\s]{0,3}(\d{4}[年./-]\d{1,2}(?:[月./-]\d{1,2}日?|月))"),
+        _always,
+    ),
+    (
+        "住址",
+        re.compile(
+            r"(?:家住|现住|住址|家庭地址|居住地|户籍所在地|户籍地|户籍地址|(?<=[，,、])住)[:：为是在于]?\s{0,2}"
+            r"([\u4e00-\u9fffA-Za-z\d\-—号栋幢]{2,40}?[省市区县镇乡村路街巷道][\u4e00-\u9fffA-Za-z\d\-—]{0,30}?[号室栋幢组村楼户])(?=[，,。；;）)\s]|$)"
+        ),
+        _always,
+    ),
     ("微信号", re.compile(r"(?:微信|weixin|WeChat)[号]?[:：为是\s]{1,3}([A-Za-z][A-Za-z0-9_-]{5,19})"), _always),
 )
-ROLES = """原告人 被告人 上诉人 被上诉人 再审申请人 被申请人 申请人 申请再审人 原审被告人 原审被告 原审原告 第三人 原告 被告
-委托代理人 委托诉讼代理人 法定代表人 负责人 辩护人 申诉人 罪犯 申请执行人 被执行人 异议人
-审判长 审判员 代理审判员 书记员 陪审员 人民陪审员"""
-ROLE = "|".join(ROLES.split())
+ROLES = """原告人 被告人 上诉人 被上诉人 再审申请人 被申请人 申请人 申请再审人 原审被告人 原审被告 原审原告 原审第三人
+第三人 一审原告 一审被告 二审上诉人 原告 被告 反诉原告 反诉被告 委托代理人 委托诉讼代理人 诉讼代理人 法定代理人
+法定代表人 负责人 经营者 辩护人 申诉人 罪犯 申请执行人 被执行人 异议人 复议申请人 利害关系人 被害人 死者 证人
+审判长 审判员 代理审判员 助理审判员 书记员 代理书记员 陪审员 人民陪审员 法官助理"""
+ROLE = "|".join(sorted(ROLES.split(), key=len, reverse=True))
+# Surnames; words that often follow a role (和, 向, 从, 时, 应 …) are left out: those people are found by headers alone.
+SURNAMES = """赵钱孙李周吴郑王冯陈褚卫蒋沈韩杨朱秦尤许何吕施张孔曹严华金魏陶姜戚谢邹喻柏窦章云苏潘葛奚范彭郎鲁韦昌马苗凤花方
+俞任袁柳酆鲍史唐费廉岑薛雷贺倪汤滕殷罗毕郝邬安常乐于傅皮卞齐康伍余元卜顾孟平黄穆萧尹姚邵湛汪祁毛禹狄米贝明臧计
+伏成戴谈宋茅庞熊纪舒屈项祝董梁杜阮蓝闵席季麻强贾路娄危江童颜郭梅盛林刁钟徐邱骆高夏蔡田樊胡凌霍虞万柯昝管卢莫房
+裘缪解宗丁宣邓郁单杭洪包诸左石崔吉钮龚程嵇邢滑裴陆荣翁荀羊惠甄曲封芮羿储靳汲邴糜松井段富巫乌焦巴弓牧隗山谷车侯
+宓蓬郗班仰秋仲伊宫宁仇栾暴甘厉戎祖武符刘景詹束龙叶幸司韶郜黎蓟薄印宿白怀蒲邰鄂索咸籍赖卓蔺屠蒙池乔阴胥苍双闻莘
+党翟谭贡劳逄姬申扶堵冉宰郦雍却璩桑桂濮牛寿边扈燕冀郏浦农温别庄晏柴瞿阎充慕茹习宦艾鱼容古易慎戈廖庾暨居衡步耿满
+弘匡国文寇广禄阙东欧殳沃蔚越夔隆师巩厍聂晁勾敖融冷訾辛阚那简饶空曾毋沙乜鞠须丰关蒯查荆红游竺权逯盖益桓公占肖闫
+付代覃母钭岳"""
+SURNAME = "(?:欧阳|司马|上官|诸葛|东方|皇甫|尉迟|公孙|慕容|令狐|司徒|夏侯|[" + re.sub(r"\s", "", SURNAMES) + "])"
+NAME = rf"{SURNAME}[\u4e00-\u9fff]{{1,2}}"
+STOP = r"(?=[，,。；、（(\s　]|$|犯|因|与|诉|一案|等|诈骗|非法|涉嫌|不服|提出|申请|提交|的|在|于|以|伙同|及|和)"
+# In a header: the role, its notes in brackets, a name up to the punctuation; foreign names carry a dot.
 PARTY = re.compile(
-    rf"(?m)(?:^|[。\n])[\s　]*(?:{ROLE})(?:（[^（）\n]{{0,30}}）)?[:：\s　]*([\u4e00-\u9fff·]{{2,4}})(?=[，,。（\s　]|$)"
+    rf"(?m)(?:^|[。\n])[\s　]*(?:{ROLE})(?:[（(][^（）()\n]{{0,30}}[）)])*[:：\s　]*"
+    rf"([\u4e00-\u9fff]{{1,8}}(?:·[\u4e00-\u9fff]{{1,8}})+|[\u4e00-\u9fff]{{2,4}})(?=[，,。（(\s　]|$)"
 )
-ORGANISATION = re.compile(r"公司|银行|法院|政府|委员会|律师|医院|学校|中心|集团|某|局$|厂$|部$|社$")
+# In running text: the role and one name or several, each with a known surname.
+LISTED = re.compile(rf"(?:{ROLE})((?:{NAME}、)*{NAME}?){STOP}")
+# A role and three characters that come again: the name is as long as what always comes together.
+RUNNING = re.compile(rf"(?:{ROLE})({SURNAME}[\u4e00-\u9fff]{{2}})")
+ORGANISATION = re.compile(
+    r"公司|银行|法院|政府|委员会|律师|医院|学校|中心|集团|某|局$|厂$|部$|社$|场$|所$|院$|村|组$|行$|站$|店$|基金"
+)
+NO_NAME = re.compile(
+    "[罪案书法纠纷诈骗被]|合同|申请|上诉|提出|不服|应当|没有|以及|认为|双方|本人|其他|任何|代理|仲裁|连续|经营|单位|陈述|支付|曾[因经]"
+    "|^方[的同盖]|^单方|[公县市区镇]$|^(?:吉林|江苏|安徽|云南|宁夏|广东|广西|甘肃|唐山|黑龙江)$"
+)
 
 
 class Masker:
@@ -92,13 +131,18 @@ class Masker:
         return text
 
     def people(self, text: str) -> list[str]:
-        """Names of people in the header and title of a judgment, longest first."""
+        """Names of people in the header, the title and the running text of a judgment, longest first."""
         names = {found[1] for found in PARTY.finditer(text)}
+        for found in LISTED.finditer(text):
+            names |= set(filter(None, found[1].split("、")))
+        for found in RUNNING.finditer(text):
+            name = found[1] if text.count(found[1][:-1]) == text.count(found[1]) else found[1][:-1]
+            names |= {name} if text.count(name) > 1 and len(name) > 1 else set()
         title = re.search(r"(?m)^title[:：](.*)$", text)
         if title:
-            parts = re.split(r"犯|与|诉|等|[一二再]审|申请|、|因", title[1])
-            names |= {part for part in parts if re.fullmatch(r"[\u4e00-\u9fff]{2,4}", part)}
-        people = [name for name in names if not ORGANISATION.search(name) and not re.search(r"[罪案书法纠纷]", name)]
+            parts = re.split(r"犯|与|诉|等|[一二再]审|申请|、|因|[^\u4e00-\u9fff]", title[1])
+            names |= {part for part in parts if re.fullmatch(NAME, part)}
+        people = [name for name in names if not ORGANISATION.search(name) and not NO_NAME.search(name)]
         return sorted(people, key=lambda name: (-len(name), text.find(name)))
 
     def mask_people(self, text: str, people: list[str]) -> str:

@@ -17,6 +17,9 @@ from legal_tasks.data.privacy import Masker, valid_card, valid_resident_id
         ("驾驶京A12345撞伤", "车牌号"),
         ("QQ：12345678", "QQ号"),
         ("微信号：zhang_san88", "微信号"),
+        ("男，1985年3月2日出生，汉族", "出生日期"),
+        ("李某，住云州市河东区灯市路24号。", "住址"),
+        ("持护照E12345678入境", "护照号"),
     ],
 )
 def test_each_kind_is_masked(text, kind):
@@ -50,6 +53,26 @@ def test_people_of_a_judgment_are_renamed_and_organisations_stay():
     masker = Masker("salt")
     masked = masker.mask_people(text, masker.people(text))
     assert "王小明" not in masked and "王某1诉称云州公司违约" in masked
+
+
+@pytest.mark.parametrize(
+    ("text", "people"),
+    [
+        ("云州市人民检察院指控被告人陆海灯、孙明犯诈骗罪一案", ["陆海灯", "孙明"]),
+        ("审判长陈佳灯\n代理审判员 田朗\n书记员钱雪娟\n", ["陈佳灯", "钱雪娟", "田朗"]),
+        ("法定代表人：乔万尼·瓦利，该公司总监。", ["乔万尼·瓦利"]),
+        ("被告人莫新灯酒后驾车。莫新灯归案后如实供述。", ["莫新灯"]),
+        ("原告向被告主张权利，被告人从事经营，证人陈述属实，证人陈述一致。", []),
+        ("被告：甘谷县灯市种畜场。第三人吉林市政府。", []),
+    ],
+)
+def test_people_are_found_in_lists_signatures_and_running_text(text, people):
+    assert sorted(Masker("salt").people(text)) == sorted(people)
+
+
+@pytest.mark.parametrize("text", ["子女已满八周岁的，2021年1月1日生效", "住所地的人民法院管辖", "居住地与户籍地不一致的"])
+def test_words_of_law_are_no_birth_date_and_no_address(text):
+    assert Masker("salt").mask(text, "doc") == text
 
 
 def test_the_scan_finds_what_nobody_masked():
