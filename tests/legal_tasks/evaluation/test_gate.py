@@ -315,6 +315,26 @@ def test_the_step_reads_its_artifacts_and_writes_the_decision(tmp_path, monkeypa
     assert "不予发布" in (tmp_path / "out" / "decision.md").read_text()
 
 
+def test_the_history_is_that_of_the_release_state(tmp_path, monkeypatch):
+    from legal_tasks.serving.state import Database
+
+    monkeypatch.setenv("LEXLOOP_VAR", str(tmp_path / "var"))
+    assert gate.read_history(None) == []
+    database = Database()
+    for number in (1, 2):
+        folder = tmp_path / f"decision{number}"
+        folder.mkdir()
+        (folder / "decision.json").write_text(json.dumps({"accuracies": {"legal_exam": {"value": 0.8, "items": "i", "n": 400}}}))
+        model = {"digest": str(number), "path": "p", "version": str(number), "decision": str(folder)}
+        state = database.intend(model, "test")
+        database.record("released", "test", state.revision, actual=model)
+    found = gate.read_history(None)
+    assert [entry["version"] for entry in found] == ["1", "2"]
+    assert found[0]["accuracies"]["legal_exam"]["value"] == 0.8
+    (tmp_path / "decision1" / "decision.json").unlink()
+    assert gate.read_history(None) is None
+
+
 def test_a_lowered_bound_on_the_command_line_exits_2(tmp_path, capsys):
     code = main(
         "legal_tasks.evaluation.gate", ["--comparison", str(tmp_path), "--domain-bound", "0.5", "--output", str(tmp_path / "o")]

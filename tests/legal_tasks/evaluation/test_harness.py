@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 import shutil
 
@@ -7,8 +8,10 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("lm_eval")
 
+from legal_tasks.artifacts import Store  # noqa: E402
 from legal_tasks.evaluation import harness, models  # noqa: E402
 from legal_tasks.evaluation.items import read_lines, write_lines  # noqa: E402
+from legal_tasks.serving.state import Database  # noqa: E402
 from legal_tasks.step import StepError, main  # noqa: E402
 from tests.legal_tasks.evaluation.exam import make_exams, make_item  # noqa: E402
 from tests.legal_tasks.training.tiny import make_base  # noqa: E402
@@ -99,6 +102,47 @@ def test_standing_suites_complete_those_of_the_sources(world, tmp_path):
         **dict.fromkeys(("bar", "legal_exam", "refusal"), "sources"),
         **dict.fromkeys(("general", "over_refusal"), "standing"),
     }
+
+
+def release(world, store, model):
+    """`model` merged, compressed and in production, as the release state says it; returns the merge's artifact."""
+
+    def fill(source):
+        def make(folder):
+            shutil.copytree(source, folder / "model")
+            return {}
+
+        return make
+
+    merged = store.get_or_make("training.merge", {"model": model}, {}, fill(world / model)).path
+    pressed = store.get_or_make("compression.compress", {}, {"model": merged}, lambda folder: (folder / "gptq").mkdir() or {})
+    database = Database()
+    wanted = {"digest": pressed.digest, "path": str(pressed.path), "version": "1"}
+    state = database.intend(wanted, "test")
+    database.record("released", "test", state.revision, actual=wanted)
+    return merged
+
+
+def test_the_champion_is_the_merged_model_behind_production(seat, tmp_path):
+    merged = release(seat, Store(tmp_path / "store"), "base")
+    params = harness.Params(seat / "new", seat / "collect", tmp_path, base=str(seat / "base"))
+    assert harness.find_champion(params) == merged
+    assert harness.extra_inputs(params)["champion"] == merged
+    assert evaluate(seat, tmp_path, "--skip=refusal,over_refusal", "--free-answers=0", "--limit=4")[1]["report"][
+        "roles"
+    ].keys() == {
+        "base",
+        "champion",
+        "challenger",
+    }
+
+
+def test_a_challenger_that_already_serves_has_no_champion(seat, tmp_path):
+    """So the evaluation of an unchanged month has the key of the first and is reused."""
+    merged = release(seat, Store(tmp_path / "store"), "new")
+    params = harness.Params(merged, seat / "collect", tmp_path, base=str(seat / "base"))
+    assert harness.find_champion(params) is None
+    assert harness.find_champion(dataclasses.replace(params, champion="none")) is None
 
 
 def write_stock(root):
