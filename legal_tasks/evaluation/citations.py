@@ -10,7 +10,7 @@ from typing import Any
 
 from legal_tasks.data.statutes import read_store
 
-WRONG = ("repealed", "not yet in force", "no such article", "misquoted")
+WRONG = ("repealed", "amended", "not yet in force", "no such article", "misquoted")
 
 
 def judge_answers(answers: Iterable[Mapping[str, Any]], statutes: Path, day: datetime.date) -> dict[str, Any]:

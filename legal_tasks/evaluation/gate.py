@@ -11,7 +11,7 @@ import datetime
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,7 +46,9 @@ class Params:
     profile_name: Annotated[str, "name of the profile; only `small` may lower the bound of the embedded exam"] = ""
     mode: Annotated[str, "replace (not worse), improve (better for certain), auto (replace where there is a champion)"] = "auto"
     reason: Annotated[str, "why a model is replaced by one that is not better: better, statutes, data, person"] = "data"
-    as_of: Annotated[datetime.date | None, "first day of the run's month; the twelve months are counted back from it"] = None
+    as_of: Annotated[
+        datetime.date | None, "day whose law counts and from which the months are counted back; default: that of data.clean"
+    ] = None
     domain_suite: Annotated[str, "the suite that stands for the profile's domain, where the sources list no exams"] = ""
     domain_bound: Annotated[float, "share of the domain suite that must be right, 0..1"] = rules.SPECIFIED_ACCURACY
     domain_bound_reason: Annotated[str, "why the bound of the embedded exam is lower than the specification's 0.75"] = ""
@@ -107,7 +109,7 @@ def thresholds(params: Params) -> Thresholds:
 def run(params: Params) -> Report:
     comparison = json.loads((params.comparison / "comparison.json").read_text("utf-8"))
     measured = {"proof": read_proof(params.proof), "data": read_data(params), "citations": read_citations(params)}
-    decision = decide(comparison, measured, read_history(params.history), params)
+    decision = decide(comparison, measured, read_history(params.history), replace(params, as_of=law_day(params)))
     (params.output / "decision.json").write_text(json.dumps(decision, ensure_ascii=False, indent=1) + "\n", "utf-8")
     text = render_decision(decision)
     (params.output / "decision.md").write_text(text, "utf-8")
@@ -254,7 +256,15 @@ def read_citations(params: Params) -> dict[str, Any] | None:
     rows = list(read_lines(answers)) if answers.is_file() else []
     if not rows or statutes is None or not statutes.is_file():
         return None
-    return judge_answers(rows, statutes, params.as_of or datetime.date.max)
+    return judge_answers(rows, statutes, law_day(params) or datetime.date.max)
+
+
+def law_day(params: Params) -> datetime.date | None:
+    """The day whose law counts: --as-of, else the day on which the records' citations were judged."""
+    if params.as_of or params.data is None:
+        return params.as_of
+    day = (_json(params.data / "manifest.json") or {}).get("params", {}).get("as_of")
+    return datetime.date.fromisoformat(day) if day else None
 
 
 def read_history(path: Path | None) -> list[dict[str, Any]] | None:

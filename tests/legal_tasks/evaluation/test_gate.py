@@ -335,6 +335,13 @@ def test_the_history_is_that_of_the_release_state(tmp_path, monkeypatch):
     assert gate.read_history(None) is None
 
 
+def test_the_day_of_the_law_is_that_of_the_records(tmp_path):
+    (tmp_path / "manifest.json").write_text(json.dumps({"params": {"as_of": "2026-11-01"}}))
+    assert gate.law_day(params(data=tmp_path)) == datetime.date(2026, 11, 1)
+    assert gate.law_day(params(data=tmp_path, as_of=datetime.date(2026, 12, 1))) == datetime.date(2026, 12, 1)
+    assert gate.law_day(params()) is None
+
+
 def test_a_lowered_bound_on_the_command_line_exits_2(tmp_path, capsys):
     code = main(
         "legal_tasks.evaluation.gate", ["--comparison", str(tmp_path), "--domain-bound", "0.5", "--output", str(tmp_path / "o")]
