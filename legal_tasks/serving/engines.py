@@ -35,7 +35,6 @@ class Settings:
     """How an engine is started; the defaults suit two CPU cores."""
 
     max_num_seqs: int = 16  # requests decoded together
-    kv_cache_gib: int = 1  # memory for keys and values, CPU only
     dtype: str = "float16"  # vLLM's GPTQ kernels know float16 and bfloat16 only; float16 is the more exact one
     threads: int = 1
 
@@ -78,7 +77,20 @@ def argv(folder: Path, port: int, settings: Settings) -> list[str]:
         *(str(python), "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)),
         *("--served-model-name", MODEL_NAME, "--host", "127.0.0.1", "--port", str(port)),
         *("--max-num-seqs", str(settings.max_num_seqs), "--enforce-eager", "--dtype", settings.dtype),
+        *("--kv-cache-memory-bytes", str(kv_cache_bytes(folder, settings.max_num_seqs))),
     ]
+
+
+def kv_cache_bytes(folder: Path, sequences: int) -> int:
+    """Memory for the keys and values of `sequences` full contexts, 64 MiB to 4 GiB, in any case enough for one.
+
+    The CPU build touches all of it at its start, so a generous default would cost memory that nobody uses.
+    """
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    heads = config.get("num_key_value_heads") or config["num_attention_heads"]
+    width = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+    one = 2 * 2 * config["num_hidden_layers"] * heads * width * config["max_position_embeddings"]  # float16 keys and values
+    return max(64 * 2**20, one * 5 // 4, min(one * sequences, 4 * 2**30))
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -91,7 +103,6 @@ def environment(settings: Settings) -> dict[str, str]:
         **kept,
         "OMP_NUM_THREADS": str(settings.threads),
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        "VLLM_CPU_KVCACHE_SPACE": str(settings.kv_cache_gib),
         "VLLM_NO_USAGE_STATS": "1",
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",

@@ -1,3 +1,4 @@
+import json
 import os
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from legal_tasks.lease import process_start
 from legal_tasks.serving import children, engines
 from legal_tasks.step import StepError
 
+SMALL = {"num_hidden_layers": 3, "num_attention_heads": 4, "head_dim": 64, "hidden_size": 256, "max_position_embeddings": 512}
 PARENT = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', sys.argv[1]]); time.sleep(60)"
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"
 
@@ -101,12 +103,34 @@ def test_vllm_is_bound_to_the_loopback_and_gets_no_secret(tmp_path, monkeypatch,
     monkeypatch.setenv("SOME_API_TOKEN", "x")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "x")
     settings = engines.Settings(max_num_seqs=3)
+    (tmp_path / "config.json").write_text(json.dumps(SMALL))
     words = engines.argv(tmp_path, 8123, settings)
     pairs = dict(zip(words, words[1:], strict=False))
     assert (pairs["--host"], pairs["--port"], pairs["--max-num-seqs"]) == ("127.0.0.1", "8123", "3")
     assert "--trust-remote-code" not in words
     values = engines.environment(settings)
     assert values["HF_HUB_OFFLINE"] == "1" and not {"SOME_API_TOKEN", "MLFLOW_TRACKING_PASSWORD", "PYTHONPATH"} & values.keys()
+
+
+@pytest.mark.parametrize(
+    ("config", "sequences", "expected"),
+    [
+        (SMALL, 16, 64 * 2**20),  # 16 contexts of 1.5 MiB: the smallest cache
+        (
+            {"num_hidden_layers": 32, "num_attention_heads": 32, "hidden_size": 4096, "max_position_embeddings": 2048},
+            3,
+            3 * 2**30,
+        ),
+        (
+            {"num_hidden_layers": 32, "num_attention_heads": 32, "hidden_size": 4096, "max_position_embeddings": 8192},
+            3,
+            5 * 2**30,
+        ),
+    ],
+)
+def test_the_cache_holds_the_contexts_but_at_least_one(tmp_path, config, sequences, expected):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert engines.kv_cache_bytes(tmp_path, sequences) == expected
 
 
 def test_a_taken_port_is_passed_over():
