@@ -17,7 +17,7 @@ from typing import Annotated, Any
 from legal_tasks.records import Record, RecordError, read_records
 from legal_tasks.step import Input, Output, StepError, main
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,25 @@ def scan(text: str) -> list[str]:
             found.append("mobile")
         if len(digits) == 18 and digits[:17].isdigit() and digits[6:8] in ("19", "20") and _mod_11_2(digits):
             found.append("resident id")
+        if 16 <= len(digits) <= 19 and digits.isdigit() and digits[:2] in ("62", "60", "95") and _luhn(digits):
+            found.append("bank card")
     for word in text.split("@")[1:]:
         host = re.match(r"[a-z0-9-]+\.[a-z]{2,}", word.lower())
         if host:
             found.append("e-mail")
     return found
+
+
+def _luhn(number: str) -> bool:
+    """Luhn's check by its table of doubled digits."""
+    return (
+        sum(
+            int(char) if place % 2 else (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)[int(char)]
+            for place, char in enumerate(number if len(number) % 2 == 0 else "0" + number)
+        )
+        % 10
+        == 0
+    )
 
 
 def _mod_11_2(number: str) -> bool:

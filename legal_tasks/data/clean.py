@@ -21,7 +21,7 @@ from legal_tasks.data import decontaminate, dedupe, formats, privacy, rules, sta
 from legal_tasks.records import Record, write_records
 from legal_tasks.step import Input, Output, StepError, main, progress
 
-VERSION = 3
+VERSION = 6
 
 
 @dataclass(frozen=True)

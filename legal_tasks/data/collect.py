@@ -26,7 +26,7 @@ from legal_tasks.data import exams as layouts
 from legal_tasks.data import readers, sources
 from legal_tasks.step import Output, StepError, main, progress
 
-VERSION = 1
+VERSION = 2
 EMBEDDED = "embedded"
 LICENCES = ("MIT", "Apache-2.0", "CC0-1.0", "CC-BY-4.0", "BSD-3-Clause", "public-domain")
 
@@ -88,15 +88,21 @@ def _yaml(params: Params) -> Iterator[Path]:
 
 
 def read_file(source: sources.Source, file: Path, place: str) -> tuple[str, list[readers.Piece]]:
-    """(format, pieces) of one file; StepError if the YAML names this very file and it is no text."""
+    """(format, pieces) of one file; StepError if the YAML names this very file and it cannot be read."""
     try:
-        text, _ = readers.decode(file.read_bytes())
+        data = file.read_bytes()
+        binary = readers.binary_form(data)
+        if binary:
+            return binary, readers.binary_pieces(data, binary)
+        text, _ = readers.decode(data)
     except OSError as error:
         raise StepError(f"{file} cannot be read ({error}): mend it or take it out of the sources") from error
     except readers.Unreadable as error:
         if source.alone:
-            raise StepError(f"{file} {error}: convert it to UTF-8 text, or take it out of the sources") from error
+            raise StepError(f"{file} {error}; convert it to UTF-8 text, or take it out of the sources") from error
         return "unknown", [readers.Piece("", broken=f"unreadable: {error}")]
+    if source.form in readers.BINARY:
+        raise StepError(f"{file} is not {source.form.upper()} as its `format` says; correct `format` or leave it out")
     form = source.form or readers.sniff(text, place)
     return form, readers.pieces(text, form)
 

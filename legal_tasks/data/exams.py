@@ -76,6 +76,8 @@ def _prompt(fields: dict[str, Any]) -> Item | None:
     if not isinstance(prompt, str):
         return None
     kind = {"safe": "over_refusal", "unsafe": "refusal"}.get(str(fields.get("label")), "refusal")
+    if "domain_en" in fields:  # CValues' responsibility prompts want advice, not a refusal
+        kind = "answer"
     category = fields.get("domain_zh") or fields.get("type") or fields.get("一级领域") or kind
     return {"question": prompt.strip(), "kind": kind, "category": str(category)}
 

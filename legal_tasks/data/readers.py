@@ -1,6 +1,6 @@
 """Read a file by its content, whatever its name says: encoding, format, and the items in it.
 
-An item is a text (Markdown, plain text, HTML: one per file) or a mapping (a list element, line or row). A piece that
+An item is a text (Markdown, plain text, HTML, DOCX, PDF: one per file) or a mapping (a list element, line or row). A piece that
 cannot be read becomes an item with `broken` set, so that every source item stays accounted for.
 """
 
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from html.parser import HTMLParser
 from typing import Any
 
-FORMATS = ("json", "jsonl", "csv", "html", "md", "txt")
+BINARY = ("docx", "pdf", "parquet")
+FORMATS = ("json", "jsonl", "csv", "html", "md", "txt", *BINARY)
 BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
 
@@ -30,6 +31,64 @@ class Piece:
     text: str | None = None
     fields: dict[str, Any] | None = None
     broken: str | None = None
+
+
+def binary_form(data: bytes) -> str | None:
+    """The binary format that the bytes show, or None for text; Unreadable for an archive."""
+    if data.startswith(b"%PDF-"):
+        return "pdf"
+    if data.startswith(b"PAR1"):
+        return "parquet"
+    if data.startswith(b"PK\x03\x04"):
+        if b"word/document.xml" in data:
+            return "docx"
+        raise Unreadable("is an archive: unpack it and name the folder")
+    return None
+
+
+def binary_pieces(data: bytes, form: str) -> list[Piece]:
+    """The text of a DOCX or PDF as one item, the rows of a Parquet file as mappings; Unreadable if the library cannot."""
+    try:
+        if form == "parquet":
+            rows = _parquet_rows(data)
+            return [_piece(f"row {number}", row) for number, row in enumerate(rows, 1)] or [
+                Piece("", broken="the table is empty")
+            ]
+        text = _docx_text(data) if form == "docx" else _pdf_text(data)
+    except Unreadable:
+        raise
+    except Exception as error:  # the libraries raise whatever their parsers meet; the file is named with their words
+        raise Unreadable(f"is no whole {form.upper()} file ({type(error).__name__}: {error})") from error
+    return [Piece("", text=text)] if text.strip() else [Piece("", broken=f"the {form.upper()} holds no text (it may be a scan)")]
+
+
+def _docx_text(data: bytes) -> str:
+    """Paragraphs and table rows in their order; headings keep a # before them."""
+    import docx
+
+    lines = []
+    for part in docx.Document(io.BytesIO(data)).iter_inner_content():
+        if hasattr(part, "rows"):
+            lines += [" | ".join(cell.text.strip() for cell in row.cells) for row in part.rows]
+        else:
+            head = re.match(r"(?:Heading|标题) ?(\d)|Title$", part.style.name if part.style else "")
+            lines.append(f"{'#' * int(head[1] or 1)} {part.text}" if head and part.text.strip() else part.text)
+    return "\n".join(lines)
+
+
+def _pdf_text(data: bytes) -> str:
+    import pypdf
+
+    reader = pypdf.PdfReader(io.BytesIO(data))
+    if reader.is_encrypted:
+        raise Unreadable("is an encrypted PDF: remove its password")
+    return "\n".join(page.extract_text() for page in reader.pages)
+
+
+def _parquet_rows(data: bytes) -> list[dict[str, Any]]:
+    import pyarrow.parquet
+
+    return pyarrow.parquet.read_table(io.BytesIO(data)).to_pylist()
 
 
 def decode(data: bytes) -> tuple[str, str]:

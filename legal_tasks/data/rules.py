@@ -13,17 +13,27 @@ PLACEHOLDER = re.compile(
     r"第\s*[XxＸ×＊*_某Ⅹ]+\s*[条款项章]|《\s*[XxＸ×*_]{1,}[^《》]{0,6}》|\[(?:姓名|日期|法律名称|插入[^\]]*)\]|(?i:lorem ipsum)"
 )
 SELF = re.compile(
-    r"作为(?:一个|一名|一款)?(?:人工智能|AI|大?语言模型|智能(?:助手|助理)|虚拟助[手理])|我是(?:一个|一款)?(?:AI|人工智能|语言模型|ChatGPT|GPT)"
+    r"作为(?:一个|一名|一款)?(?:虚拟的?)?(?:人工智能|AI|大?语言模型|智能(?:助手|助理)|虚拟助[手理])|我是(?:一个|一款)?(?:AI|人工智能|语言模型|ChatGPT|GPT)"
     r"|(?i:as an ai|openai|chatgpt|language model)|我的知识(?:截止|更新)"
 )
 GARBLED = re.compile(
     r"\ufffd|锟斤拷|烫烫烫|屯屯屯|[\x00-\x08\x0b\x0c\x0e-\x1f]|[\ue000-\uf8ff]|(?:[ÃÂåäæçéè][\x80-\xff€™œ¤¦§]){2,}|â€"
 )
+DOMAIN = re.compile(
+    "法|罪|刑|诉|律师|合同|协议|条款|权利|义务|责任|赔偿|补偿|仲裁|债|婚|抚养|继承|遗产|遗嘱|抵押|违约|侵权|公安|检察|判决|裁定|证据|劳动|"
+    "工伤|保险|处罚|罚款|行政|条例|规定|征收|拆迁|股权|担保|欠款|借款|租赁|公证|备案|许可|甲方|乙方|原告|被告|"
+    "专利|商标|股东|股份|董事|报警|警方|警察|毒品|吸毒|戒毒|骗|房产|产权|土地|户籍|户口|开庭|纪委|虐待|暴力|退款|维权|投诉|"
+    "消费者|伤残|事故|鉴定|辞职|工资|选举|注册|泄露"
+)
+EVASIVE = re.compile(
+    "(?:不太?|没有?)(?:清楚|完整|明白|理解)|提供更多|更多的?(?:信息|细节|背景|上下文)|(?:什么|哪些)(?:具体|法律)?(?:的?问题)?需要(?:咨询|帮助)|具体的?问题需要"
+)
+SHORT_ANSWER = 120  # characters; a longer answer that also asks for details says something
 END = '。！？；…）)】」』”’"》.!?:：`>|】'
 ACCUSED = {"repealed": "repealed_law", "no such article": "unknown_article", "misquoted": "misquoted"}
 ACCUSED |= {"amended": "amended_law", "not yet in force": "future_law"}
 NAMES = (
-    *("empty", "garbled", "placeholder", "self_mention", "truncated", "repeated", "too_short", "too_long"),
+    *("garbled", "placeholder", "self_mention", "truncated", "repeated", "too_short", "too_long", "evasive", "off_domain"),
     *("repealed_law", "future_law", "unknown_article", "amended_law", "misquoted"),
 )
 
@@ -47,6 +57,10 @@ def hits(record: Record, store: Store, day: datetime.date, shortest: int, longes
         found.append("too_short")
     if len(text) > longest:
         found.append("too_long")
+    if record.category == "consultation" and len(record.output) < SHORT_ANSWER and EVASIVE.search(record.output):
+        found.append("evasive")
+    if record.category not in ("instruction", "general") and not DOMAIN.search(text):
+        found.append("off_domain")
     states = {ACCUSED[verdict.state] for verdict in store.judge(answers, day, quote_bound) if verdict.state in ACCUSED}
     return found + [name for name in NAMES if name in states]
 

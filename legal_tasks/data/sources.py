@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import glob
+import itertools
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +51,28 @@ def load(path: Path, licences: tuple[str, ...]) -> Sources:
     allowed = tuple(str(item) for item in content.get("licences") or licences)
     sources = [_source(entry, f"{path}, sources[{n}]", path.parent, allowed) for n, entry in enumerate(content["sources"])]
     exams = [_exam(entry, f"{path}, exams[{n}]", path.parent) for n, entry in enumerate(content.get("exams") or [])]
-    for group, entries in (("sources", sources), ("exams", exams)):
-        names = [entry.name for entry in entries]
-        for name in names:
-            if names.count(name) > 1:
-                raise StepError(f"{path}: two {group} are called {name}; give each its own `name`")
+    sources = _distinct(sources, content["sources"], f"{path}, sources")
+    exams = _distinct(exams, content.get("exams") or [], f"{path}, exams")
     stock = tuple(path.parent / name for name in STOCK if (path.parent / name).is_dir())
     return Sources(tuple(sources), tuple(exams), stock)
+
+
+def _distinct(entries: list[Source], raw: list[dict[str, Any]], where: str) -> list[Source]:
+    """Entries with names of their own: one that was not given gets a number, one given twice is an error."""
+    given = [str(item["name"]) for item in raw if item.get("name")]
+    taken = set(given)
+    result = []
+    for entry, item in zip(entries, raw, strict=True):
+        name = entry.name
+        if item.get("name"):
+            if given.count(name) > 1:
+                raise StepError(f"{where}: two are called {name}; give each its own `name`")
+        else:
+            numbered = (f"{entry.name}-{number}" for number in itertools.count(2))
+            name = next(one for one in itertools.chain([entry.name], numbered) if one not in taken)
+            taken.add(name)
+        result.append(replace(entry, name=name))
+    return result
 
 
 def _known(entry: Any, allowed: set[str], where: str) -> None:
@@ -104,8 +121,9 @@ def _entry(entry: dict[str, Any], where: str, base: Path, kind: str, licence: st
         found = [file for file in place.rglob("*") if file.is_file() and not file.is_symlink()]
         files, alone = [(file, file.relative_to(place).as_posix()) for file in found if not file.name.startswith(".")], False
     else:
-        found = [file for file in base.glob(text) if file.is_file()] if not Path(text).is_absolute() else []
-        files, alone = [(file, file.relative_to(base).as_posix()) for file in found], False
+        found = [Path(name) for name in glob.glob(str(place), recursive=True)]
+        fixed = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), place.parts))
+        files, alone = [(file, file.relative_to(fixed).as_posix()) for file in found if file.is_file()], False
     if not files:
         raise StepError(f"{where}: {place} does not exist or holds no file; correct `path` (it is relative to the YAML)")
     name = str(entry.get("name") or place.name.split(".")[0].replace("*", "") or kind)

@@ -16,7 +16,7 @@ from legal_tasks.data import dedupe
 from legal_tasks.records import Record, RecordError, read_records, write_records
 from legal_tasks.step import Input, Output, StepError, main
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Report:
     largest_group: int
     categories: dict[str, dict[str, int]]  # category -> train, validation
     leaks: int  # validation records whose question stands word for word in train
+    near_leaks: int  # validation records as near to one in train as `near`, counted gram by gram, not by sketches
 
 
 def _text(record: Record) -> str:
@@ -83,6 +84,21 @@ def _rank(record: Record, seed: int, name: str) -> str:
     return hashlib.sha256(f"{seed} {name} {record.provenance.get('id')} {_text(record)}".encode()).hexdigest()
 
 
+def near_leaks(train: list[str], held: list[str], near: float) -> int:
+    """Texts of `held` whose 5-grams have a Jaccard of at least `near` with a text of `train`; every pair is counted."""
+    sets = [dedupe.grams(text) for text in held]
+    places: dict[str, list[int]] = defaultdict(list)
+    for place, tokens in enumerate(sets):
+        for token in tokens:
+            places[token].append(place)
+    found: set[int] = set()
+    for text in train:
+        tokens = dedupe.grams(text)
+        shared = Counter(place for token in tokens if token in places for place in places[token])
+        found.update(p for p, count in shared.items() if count >= near * (len(tokens) + len(sets[p]) - count))
+    return len(found)
+
+
 def run(params: Params) -> Report:
     path = params.records / "records.jsonl"
     if not path.is_file():
@@ -104,10 +120,11 @@ def run(params: Params) -> Report:
     write_records(params.output / "validation.jsonl", held)
     prompts = {(record.instruction, record.input) for record in train}
     leaks = sum((record.instruction, record.input) in prompts for record in held)
+    near = near_leaks([_text(record) for record in train], [_text(record) for record in held], params.near)
     tally = {"train": Counter(r.category for r in train), "validation": Counter(r.category for r in held)}
     categories = {c: {part: tally[part][c] for part in tally} for c in sorted({r.category for r in records})}
     print(f"{len(train)} for training, {len(held)} for validation, {len(groups)} groups")
-    return Report(len(train), len(held), len(groups), max(map(len, groups)), categories, leaks)
+    return Report(len(train), len(held), len(groups), max(map(len, groups)), categories, leaks, near)
 
 
 if __name__ == "__main__":

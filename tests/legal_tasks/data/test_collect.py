@@ -89,3 +89,25 @@ def test_every_named_file_enters_the_key(tmp_path):
     path = world(tmp_path / "w")
     named = collect.extra_inputs(collect.Params(output=tmp_path, as_of=DAY, sources=str(path)))
     assert {file.name for file in named.values()} == {"sources.yaml", "qa.json", "exam.csv"}
+
+
+def test_an_absolute_glob_and_two_sources_of_one_name(tmp_path):
+    entry = {"kind": "instruction", "licence": "MIT"}
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        text = json.dumps({"instruction": "问", "output": folder})
+        (tmp_path / folder / "qa.json").write_text(text, "utf-8")
+    paths = [str(tmp_path / "o*" / "*.json"), str(tmp_path / "two" / "qa.json"), "../one/qa.json"]
+    path = world(tmp_path / "w", sources=[entry | {"path": part} for part in paths])
+    report = go(path, tmp_path / "o")
+    assert [(row["name"], row["in"]) for row in report.sources] == [("instruction", 1), ("qa", 1), ("qa-2", 1)]
+    with pytest.raises(StepError, match="its own `name`"):
+        go(world(tmp_path / "w", sources=[entry | {"path": part, "name": "x"} for part in paths]), tmp_path / "p")
+
+
+def test_prompts_for_refusal_and_for_advice(tmp_path):
+    from legal_tasks.data.exams import normalise
+
+    kinds = {"unsafe": "refusal", "safe": "over_refusal"}
+    assert {label: normalise({"id": "1", "prompt": "问", "label": label}, "x", 1)[0]["kind"] for label in kinds} == kinds
+    assert normalise({"prompt": "能否？", "domain_en": "law", "domain_zh": "法"}, "x", 1)[0]["kind"] == "answer"

@@ -1,12 +1,16 @@
 """The four steps in order: on the embedded world against what was planted, and on the real data against its manifest."""
 
+import datetime
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
+from legal_tasks.data import statutes
+from legal_tasks.data.formats import numeral
 from legal_tasks.data.prepare import command, prepare
 from legal_tasks.records import read_records
 
@@ -92,26 +96,89 @@ FILES += [("consultation", f"consultation/{n}.json") for n in TALKS]
 FILES += [("instruction", f"instruction/{n}.json") for n in ("fakao_gpt4", "judical_examination")]
 EXAMS = ("disc_mcq_mult_nje.csv", "disc_mcq_sing_lbk.csv", "disc_mcq_sing_nje.csv", "disc_mcq_sing_pfe.csv")
 EXAMS += ("jec-qa_leak_probe_ACADEMIC.jsonl", "lexeval_1_1.json", "lexeval_3_4.json", "cmmlu_NC")
+SAFETY = ("JailBench_seed.csv", "cvalues_responsibility_prompts.jsonl", "xstest_prompts_en.csv")
+ROLES = "再审申请人|被申请人|原告|被告|上诉人|被上诉人|第三人|申诉人|法定代表人|负责人|委托代理人|被告人|申请执行人"
+HEADER = re.compile(rf"(?m)^(?:{ROLES})(?:（[^）]*）)*[：:]([\u4e00-\u9fff·]{{2,12}}?)(?=[，。（]|$)")
+NO_PERSON = re.compile("公司|银行|法院|政府|委员会|律师|医院|学校|中心|集团|某|[局厂部社所院村会行站店场]$")
+QUOTED = re.compile(r"《民法典》第([零一二三四五六七八九十百千]+)条[^“。\n]{0,20}“([^”]{12,})”")
 
 
-def test_the_real_data(shared_data, home):
-    """Items in as the manifest counts them, every one accounted for, leaks found as labelled, well over 1,000 records."""
-    sources = [{"kind": k, "path": str(shared_data / p), "licence": "local"} for k, p in [*STATUTES, *OTHERS, *FILES]]
-    exams = [{"name": name.split(".")[0], "path": str(shared_data / "exam" / name)} for name in EXAMS]
+@pytest.fixture(scope="module")
+def real(home):
+    """(report, folder, the shared data) of the whole real data with its exams."""
+    shared = Path(__file__).resolve().parents[4] / "shared" / "data"
+    if not (shared / "MANIFEST.md").is_file():
+        pytest.skip(f"the real data is not here: {shared}")
+    sources = [{"kind": k, "path": str(shared / p), "licence": "local"} for k, p in [*STATUTES, *OTHERS, *FILES]]
+    exams = [{"name": name.split(".")[0], "path": str(shared / "exam" / name)} for name in EXAMS]
+    exams += [{"name": name.split("_")[0].lower(), "path": str(shared / "safety" / name)} for name in SAFETY]
     path = home / "real.yaml"
     path.write_text(yaml.safe_dump({"sources": sources, "licences": ["local"], "exams": exams}), "utf-8")
-    report = prepare(str(path), home / "real", "small")
+    return prepare(str(path), home / "real", "small"), home / "real", shared
+
+
+def test_real_items_are_as_many_as_the_manifest_counts_and_all_accounted_for(real):
+    report, _, shared = real
     balance(report["items"])
-    manifest = (shared_data / "MANIFEST.md").read_text("utf-8")
+    manifest = (shared / "MANIFEST.md").read_text("utf-8")
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in manifest.splitlines() if line.startswith("|")]
     counts = {c[0].split("/")[-1].split(".")[0]: int(c[2]) for c in cells if len(c) >= 6 and c[2].isdigit()}
     assert {row["name"]: row["in"] for row in report["sources"]} == {
         row["name"]: counts[row["name"]] for row in report["sources"]
     }
-    assert report["train"] >= 1000 and report["seconds"] < 180
-    labels = (shared_data / "exam" / "jec-qa_leak_probe.labels.csv").read_text("utf-8-sig").splitlines()[1:]
+    assert report["train"] >= 5000 and report["seconds"] < 180
+    used = {row["name"]: row["used"] / row["in"] for row in report["sources"]}
+    assert all(used[name] >= 0.55 for name in TALKS)
+    assert report["items"]["set_aside"]["placeholder"] >= 1031  # facts.md: so many of judical_examination
+
+
+def test_real_leaks_are_found_as_labelled(real):
+    _, output, shared = real
+    labels = (shared / "exam" / "jec-qa_leak_probe.labels.csv").read_text("utf-8-sig").splitlines()[1:]
     probe = {int(c[0]): (c[3], float(c[1])) for c in (line.split(",", 5) for line in labels)}
-    found = {pair["line"] for pair in rows(home / "real" / "contamination.jsonl") if pair["exam"].startswith("jec")}
+    found = {pair["line"] for pair in rows(output / "contamination.jsonl") if pair["exam"].startswith("jec")}
     leaked = {line for line, (label, score) in probe.items() if label == "1" and score >= 0.8}
     clean = {line for line, (label, _) in probe.items() if label == "0"}
     assert len(found & leaked) >= 0.95 * len(leaked) and len(found & clean) <= 0.02 * len(clean)
+
+
+def test_real_quotations_are_judged(real):
+    """Right ones pass, the same under the next article's number are accused, and so are invented ones."""
+    _, output, shared = real
+    store, day = statutes.read_store(output / "statutes.jsonl"), datetime.date(2026, 11, 1)
+    answers = [item["response"] for item in json.loads((shared / "consultation" / "zixun_gpt4.json").read_text("utf-8"))]
+    found = [(one[0], one[1]) for text in answers for one in QUOTED.finditer(text)]
+    wrong = [cite for cite, _ in found if accused(store, cite, day)]
+    moved = [cite.replace(f"第{n}条", f"第{numeral(statutes.to_number(n) + 1)}条", 1) for cite, n in found]
+    assert len(found) >= 29 and len(wrong) <= 1
+    assert sum(accused(store, cite, day) for cite in moved) >= len(moved) - 2
+    invented = json.loads((shared / "instruction" / "fakao_gpt4.json").read_text("utf-8"))
+    pattern = re.compile(QUOTED.pattern.replace("《民法典》", "《(?:中华人民共和国)?民法典》"))
+    cites = [one[0] for item in invented for one in pattern.finditer(item["output"])]
+    assert sum(accused(store, cite, day) for cite in cites) >= len(cites) - 1
+
+
+def accused(store, cite, day):
+    return any(verdict.state in ("misquoted", "no such article") for verdict in store.judge(cite, day))
+
+
+def test_real_parties_are_not_named(real):
+    _, output, shared = real
+    texts = {}
+    for name in ("train", "validation"):
+        for record in read_records(output / f"{name}.jsonl"):
+            if record.source == "judgments_txt":
+                texts.setdefault(record.provenance["locator"], []).append(record.input + record.output)
+    names = [
+        (locator, name)
+        for locator in texts
+        for name in set(HEADER.findall((shared / "judgments_txt" / locator).read_text("utf-8")))
+        if not NO_PERSON.search(name)
+    ]
+    left = [(locator, name) for locator, name in names if any(name in text for text in texts[locator])]
+    assert len(names) > 150 and len(left) <= 0.02 * len(names), left
+    assert report_of(output)["personal_data"]["姓名"] > 1000
+
+
+def report_of(output):
+    return json.loads((output / "report.json").read_text("utf-8"))

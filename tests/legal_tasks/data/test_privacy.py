@@ -77,3 +77,6 @@ def test_words_of_law_are_no_birth_date_and_no_address(text):
 
 def test_the_scan_finds_what_nobody_masked():
     assert scan("我的号码 13812345678，身份证11010519491231002X，a@b.com") == ["mobile", "resident id", "e-mail"]
+    assert scan("卡6222021234567890128") == (["bank card"] if valid_card("6222021234567890128") else [])
+    assert scan("卡6222021234567894") == (["bank card"] if valid_card("6222021234567894") else [])
+    assert any(scan(f"卡622202123456789{last}") == ["bank card"] for last in range(10))

@@ -1,5 +1,6 @@
 """Files are read by their content, whatever their name says."""
 
+import io
 import json
 
 import pytest
@@ -65,3 +66,44 @@ def test_csv_with_mark_multi_line_cell_and_unnamed_column():
 
 def test_html_leaves_scripts_out():
     assert readers.html_text("<h1>通告</h1><script>x()</script><p>请备案。</p>") == "# 通告\n\n请备案。"
+
+
+def test_a_docx_gives_headings_paragraphs_and_tables_in_order():
+    docx = pytest.importorskip("docx")
+    file = docx.Document()
+    file.add_heading("保管合同", 1)
+    file.add_paragraph("第一条 甲方交付保管物。")
+    cells = file.add_table(1, 2).rows[0].cells
+    cells[0].text, cells[1].text = "名称", "数量"
+    file.add_paragraph("第二条 乙方妥善保管。")
+    out = io.BytesIO()
+    file.save(out)
+    assert readers.binary_form(out.getvalue()) == "docx"
+    [piece] = readers.binary_pieces(out.getvalue(), "docx")
+    assert piece.text == "# 保管合同\n第一条 甲方交付保管物。\n名称 | 数量\n第二条 乙方妥善保管。"
+
+
+def test_a_docx_and_a_pdf_without_text_are_told_apart_from_broken_ones():
+    docx, pypdf = pytest.importorskip("docx"), pytest.importorskip("pypdf")
+    empty, scan = io.BytesIO(), io.BytesIO()
+    docx.Document().save(empty)
+    writer = pypdf.PdfWriter()
+    writer.add_blank_page(100, 100)
+    writer.write(scan)
+    assert "no text" in readers.binary_pieces(empty.getvalue(), "docx")[0].broken
+    assert "no text" in readers.binary_pieces(scan.getvalue(), "pdf")[0].broken
+    with pytest.raises(readers.Unreadable, match="no whole PDF"):
+        readers.binary_pieces(b"%PDF-1.4 cut off", "pdf")
+    with pytest.raises(readers.Unreadable, match="archive"):
+        readers.binary_form(b"PK\x03\x04 some.txt")
+
+
+def test_parquet_rows_are_items():
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    out = io.BytesIO()
+    parquet.write_table(
+        pyarrow.Table.from_pylist([{"question": "问", "answer": "答"}, {"question": "再问", "answer": "再答"}]), out
+    )
+    data = out.getvalue()
+    assert readers.binary_form(data) == "parquet"
+    assert [piece.fields["answer"] for piece in readers.binary_pieces(data, "parquet")] == ["答", "再答"]
