@@ -143,6 +143,8 @@ def sniff(text: str, name: str = "") -> str:
     body = text.lstrip("\ufeff \t\r\n")
     if body[:1] in "[{" and body:
         lines = [line for line in body.splitlines()[:5] if line.strip()]
+        if len(lines) > 1 and sum(line.startswith("{") and line.rstrip().endswith("}") for line in lines) >= len(lines) / 2:
+            return "jsonl"
         whole = sum(_is_json(line) for line in lines[:-1] or lines)
         if body[0] == "{" and whole >= max(1, len(lines[:-1] or lines) // 2) and (len(lines) > 1 or not _is_json(body)):
             return "jsonl"

@@ -30,6 +30,7 @@ def test_binary_is_refused():
     [
         ('[{"a": 1}]', "json"),
         ('{"a": 1}\n{"a": 2}\n', "jsonl"),
+        ('{"a": \ufffd1}\n{"a": 2}\n', "jsonl"),
         ('{\n "a": 1\n}', "json"),
         (",Question,A,B\n0,问题,甲,乙\n", "csv"),
         ("<!DOCTYPE html><html><body>法</body></html>", "html"),
