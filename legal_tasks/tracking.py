@@ -257,14 +257,27 @@ def register_model(digest: str, source: str, tags: Mapping[str, str], aliases: M
     versions = {v.tags.get("digest"): v for v in client.search_model_versions(f"name='{MODEL}'")}
     version = versions.get(digest)
     if version is None:
-        run_id = _active[-1].run_id if _active else None
-        texts = {name: str(value)[:8000] for name, value in {**tags, "digest": digest}.items()}
-        version = client.create_model_version(MODEL, source, run_id=run_id, tags=texts)
+        version = _create_version(client, digest, source, tags)
         versions[digest] = version
     for alias, wanted in (aliases or {}).items():
         if wanted in versions:
             client.set_registered_model_alias(MODEL, alias, versions[wanted].version)
     return str(version.version)
+
+
+def _create_version(client: Any, digest: str, source: str, tags: Mapping[str, str]) -> Any:
+    """A new version whose files in MLflow are the artifact's manifest and report; the weights stay in the store.
+
+    MLflow takes no local folder as a source that is not below a run's artifacts, and large uploads through it fail.
+    """
+    if not _active or _active[-1].run_id is None:
+        raise TrackingError("a model version is registered from inside a step's run only: call it from run()")
+    run_id = _active[-1].run_id
+    for name in ("manifest.json", "report.json", "table.md"):
+        if (Path(source) / name).is_file():
+            client.log_artifact(run_id, str(Path(source) / name), "model")
+    texts = {name: str(value)[:8000] for name, value in {**tags, "digest": digest, "store_path": source}.items()}
+    return client.create_model_version(MODEL, f"runs:/{run_id}/model", run_id=run_id, tags=texts)
 
 
 def close_run(dag_run: str, status: str) -> None:
