@@ -160,7 +160,9 @@ def decide(state: str, notes: dict[str, dict[str, Any]]) -> tuple[str, list[str]
     for name in ("prove", "release"):
         reason = notes.get(name, {}).get("reason", "")
         if notes.get(name, {}).get("skipped"):
-            return ("unchanged" if reason.startswith("unchanged") else "refused"), _reasons(notes, reason)
+            if reason.startswith("unchanged"):
+                return "unchanged", [reason]
+            return "refused", _reasons(notes, reason)
     return "released", _reasons(notes, "")
 
 
