@@ -67,7 +67,7 @@ def test_the_form_triggers_a_run_with_the_typed_value_and_links_into_mlflow(page
         time.sleep(2)
     assert run is not None and run["state"] == "success"
     assert run["conf"]["p95_s"] == 0.9
-    page.goto(f"{services.airflow_url()}/dags/monthly_retrain/runs/{run['dag_run_id']}/tasks/train")
+    page.goto(f"{services.airflow_url()}/dags/monthly_retrain/runs/{run['dag_run_id']}/tasks/train/details")
     link = page.get_by_role("link", name="MLflow run")
     link.wait_for()
     address = link.get_attribute("href")
@@ -75,5 +75,7 @@ def test_the_form_triggers_a_run_with_the_typed_value_and_links_into_mlflow(page
     with urllib.request.urlopen(f"{services.mlflow_url()}/api/2.0/mlflow/runs/get?run_id={run_id}") as answer:
         metrics = {m["key"]: m["value"] for m in json.load(answer)["run"]["data"]["metrics"]}
     page.goto(address)
-    page.wait_for_selector("text=loss")
-    assert "loss" in metrics
+    page.get_by_text("validation_loss_before").first.wait_for()
+    shown = page.inner_text("body").splitlines()
+    for name in ("train_loss", "validation_loss"):
+        assert str(metrics[name]) == shown[shown.index(name) + 1], name
