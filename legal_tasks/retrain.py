@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import importlib
 import json
 import os
 import sys
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from legal_tasks import services, settings
-from legal_tasks.step import EXIT_BUG, EXIT_CALLER, EXIT_DONE, StepError, var_folder
+from legal_tasks.step import EXIT_BUG, EXIT_CALLER, EXIT_DONE, StepError, convert, describe_params, var_folder
 from legal_tasks.tracking import TrackingError
 
 DAG = "monthly_retrain"
@@ -88,10 +89,23 @@ def conf_of(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.recompute:
         conf["recompute"] = arguments.recompute
     if arguments.set:
-        for text in arguments.set:
-            settings.parse_override(text)
         conf["overrides"] = arguments.set
     return conf
+
+
+def check_settings(profile: str, overrides: list[str]) -> None:
+    """StepError on a setting that no step has, or a value that does not fit, before anything is started."""
+    given = [
+        (name, field, value)
+        for name, part in settings.load(profile).items()
+        if settings.is_step(name)
+        for field, value in part.items()
+    ]
+    for name, field, value in [*given, *map(settings.parse_override, overrides)]:
+        specs = {spec.name: spec for spec in describe_params(importlib.import_module(f"legal_tasks.{name}").Params)}
+        if field not in specs:
+            raise StepError(f"{name}.{field} is not a setting of this step; allowed are: {', '.join(sorted(specs))}")
+        convert(specs[field], value)
 
 
 class Follower:
@@ -253,7 +267,7 @@ def _number(value: Any) -> str:
 
 def retrain(arguments: argparse.Namespace) -> int:
     try:
-        settings.load(arguments.profile)
+        check_settings(arguments.profile, arguments.set)
         conf = conf_of(arguments)
     except settings.SettingsError as error:
         raise StepError(str(error)) from error

@@ -263,10 +263,10 @@ def progress(done: float, total: float, **numbers: float | str) -> None:
 
 
 @contextmanager
-def _running(target: artifacts.Store, step: str, key: str) -> Iterator[None]:
+def _running(target: artifacts.Store, work: Path) -> Iterator[None]:
     before = dict(_current)
     _current.clear()
-    _current.update(store=target, work=target.work(step, key))
+    _current.update(store=target, work=work)
     try:
         yield
     finally:
@@ -298,10 +298,12 @@ def execute(
         "code": code_digest(),
     }
     run_url = None
+    side = artifacts.Store(output.absolute().parent / f".{output.name}.store") if output is not None else target
+    checkpoints = side.work(step, key)
 
     def work(folder: Path) -> dict[str, Any]:
         nonlocal run_url
-        with _running(target, step, key), tracking.step_run(step, key, values, inputs, (Skip,)) as run:
+        with _running(target, checkpoints), tracking.step_run(step, key, values, inputs, (Skip,)) as run:
             report = dataclasses.asdict(module.run(dataclasses.replace(params, **{output_name: folder})))
             run.finish(report, summary=getattr(module, "SUMMARY", False))
             run_url = run.url
@@ -313,7 +315,6 @@ def execute(
         part = output.with_name(output.name + ".part")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        side = artifacts.Store(part.parent / f".{output.name}.store")
         report = work(part)
         made = side.finish(step, key, part, report, describe=describe)
         if output.exists():
