@@ -92,8 +92,9 @@ def _compare_answer(address: str, model, prompt: list[int], tokens: int) -> tupl
         with torch.no_grad():
             scores = model(input_ids=torch.tensor([ids])).logits[0, -1].float().log_softmax(-1)
         if number == 0:
-            point = answer["completion_probabilities"][0] if answer["completion_probabilities"] else {"id": None}
-            first = abs(float(scores[token]) - point["logprob"]) if point["id"] == token else 0.0
+            point = answer["completion_probabilities"][0] if answer["completion_probabilities"] else None
+            if point is not None and point["id"] == token:
+                first = abs(float(scores[token]) - float(point["logprob"]))
         if int(scores.argmax()) != token:
             best, got = float(scores.max()), float(scores[token])
             if math.isclose(best, got, abs_tol=CLOSE):
