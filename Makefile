@@ -9,7 +9,7 @@ ARGS ?=
 export PYTHONPATH := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup retrain test test-all check up stop status rollback prepare bench
+.PHONY: help setup retrain test test-all check up stop status rollback prepare bench faults
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -48,3 +48,6 @@ test-all: setup ## the slow ones too
 
 bench: setup ## benchmarks: make bench NAME=retrain; results in benchmarks/results/
 	@$(ML) -m benchmarks.$(NAME)
+
+faults: setup ## fault injections: make faults [NAME=data,...] [ID=D1,D4]; a line each
+	@$(ML) -m tests.faults --name "$(NAME)" --ids "$(ID)"
