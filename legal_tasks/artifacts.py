@@ -133,6 +133,13 @@ class Store:
         report = json.loads((folder / REPORT).read_text("utf-8"))
         return Artifact(folder, manifest["digest"], report, True, manifest)
 
+    def with_digest(self, step: str, digest: str) -> Path | None:
+        """Folder of the finished artifact of a step whose content has this digest, or None where the store has none."""
+        for manifest in sorted((self.root / step).glob(f"*/{MANIFEST}")):
+            if read_manifest(manifest.parent)["digest"] == digest:
+                return manifest.parent
+        return None
+
     def make(
         self,
         step: str,

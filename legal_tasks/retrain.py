@@ -108,6 +108,16 @@ def check_settings(profile: str, overrides: list[str]) -> None:
         convert(specs[field], value)
 
 
+def check_sources(name: str | None, profile: str, overrides: list[str]) -> None:
+    """StepError on a sources file that lists what is not there, or may not be trained on, before anything is started."""
+    if not name or name == "embedded":
+        return
+    from legal_tasks.data import collect, sources
+
+    licences = settings.section(profile, "data.collect", overrides).get("licences", collect.LICENCES)
+    sources.load(Path(name), tuple(licences))
+
+
 class Follower:
     """Prints each task's states and progress, and gathers what the run's summary needs."""
 
@@ -124,6 +134,14 @@ class Follower:
     def note(self, task: str) -> dict[str, Any]:
         path = self.folder / f"{task}.json"
         return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+
+    def last_lines(self, task: str, count: int = 15) -> str:
+        """End of a task's log of its last try, for a task whose step left no word of its own (killed, out of memory)."""
+        address = f"/dags/{DAG}/dagRuns/{self.run_id}/taskInstances/{task}"
+        tried = self.airflow.call("GET", address)["try_number"]
+        log = self.airflow.call("GET", f"{address}/logs/{max(tried, 1)}", params={"full_content": True})["content"]
+        lines = [part["event"] if isinstance(part, dict) else str(part) for part in log if part]
+        return "\n".join(lines[-count:])
 
     def follow(self, timeout_s: float) -> str:
         """Until the run ends; its state."""
@@ -170,7 +188,7 @@ def decide(state: str, notes: dict[str, dict[str, Any]]) -> tuple[str, list[str]
         if note.get("error"):
             return "failed", [f"{name}: {note['error'].strip()}"]
     if state == "failed":
-        return "failed", ["a task failed without a word from its step: read its log in Airflow"]
+        return "failed", ["a task failed without a word from its step: see its log"]
     for name in ("prove", "release"):
         reason = notes.get(name, {}).get("reason", "")
         if notes.get(name, {}).get("skipped"):
@@ -181,13 +199,12 @@ def decide(state: str, notes: dict[str, dict[str, Any]]) -> tuple[str, list[str]
 
 
 def _reasons(notes: dict[str, dict[str, Any]], reason: str) -> list[str]:
-    said = decision_file(notes).get("reasons") or []
+    said = decision_file(notes.get("gate", {}).get("artifact")).get("reasons") or []
     return list(said) if said else ([reason] if reason else [])
 
 
-def decision_file(notes: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """decision.json of this run's gate, else of the run that released what is in production; {} where there is none."""
-    folder = notes.get("gate", {}).get("artifact") or (production_model() or {}).get("decision")
+def decision_file(folder: str | None) -> dict[str, Any]:
+    """decision.json in a folder made by the gate; {} where there is none."""
     path = Path(folder) / "decision.json" if folder else None
     return json.loads(path.read_text("utf-8")) if path and path.is_file() else {}
 
@@ -196,8 +213,15 @@ def summarise(follower: Follower, state: str, seconds: float) -> dict[str, Any]:
     """What var/retrain.json holds."""
     tasks = follower.tasks()
     notes = {task["task_id"]: follower.note(task["task_id"]) for task in tasks}
+    for task in tasks:
+        name = task["task_id"]
+        if task["state"] == "failed" and not notes[name].get("error"):
+            notes[name] = {"error": f"the step ended without a word; the end of its log:\n{follower.last_lines(name)}"}
     decision, reasons = decide(state, notes)
-    gate = decision_file(notes)
+    judged = notes.get("gate", {}).get("artifact")
+    if decision == "unchanged":  # the numbers are those with which the model came into production
+        judged = (production_model() or {}).get("decision")
+    gate = decision_file(judged)
     records = notes.get("clean", {}).get("report", {}).get("records", {})
     release = notes.get("release", {}).get("report", {})
     compress = notes.get("compress", {})
@@ -227,6 +251,7 @@ def summarise(follower: Follower, state: str, seconds: float) -> dict[str, Any]:
             }
             for task in tasks
         ],
+        "production": (production or {}).get("version"),
         "endpoint": f"http://127.0.0.1:{services.Ports.read().gateway}/v1" if production else None,
         "mlflow_run_url": next((n["mlflow_run_url"] for n in reversed(list(notes.values())) if n.get("mlflow_run_url")), None),
         "airflow_run_url": f"{services.airflow_url()}/dags/{DAG}/runs/{follower.run_id}",
@@ -258,7 +283,7 @@ def print_summary(summary: dict[str, Any]) -> None:
     if summary["mlflow_run_url"]:
         print(f"MLflow    {summary['mlflow_run_url']}")
     if summary["endpoint"]:
-        print(f"model     {summary['endpoint']}  (legal-llm version {summary['model']['version']}; key in var/secrets/api_keys)")
+        print(f"model     {summary['endpoint']}  (legal-llm version {summary['production']}; key in var/secrets/api_keys)")
 
 
 def _number(value: Any) -> str:
@@ -269,6 +294,7 @@ def retrain(arguments: argparse.Namespace) -> int:
     try:
         check_settings(arguments.profile, arguments.set)
         conf = conf_of(arguments)
+        check_sources(arguments.sources, arguments.profile, arguments.set)
     except settings.SettingsError as error:
         raise StepError(str(error)) from error
     started = time.monotonic()

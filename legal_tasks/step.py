@@ -36,7 +36,11 @@ class StepError(Exception):
 
 
 class Skip(Exception):
-    """Nothing to do, for the reason given; not an error."""
+    """Nothing to do, for the reason given; not an error. `report`: numbers that are known all the same."""
+
+    def __init__(self, reason: str, report: dict[str, Any] | None = None):
+        super().__init__(reason)
+        self.report = report or {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -375,15 +379,16 @@ def main(name: str, argv: Sequence[str] | None = None) -> int:
         result = execute(name, params, target=target, output=arguments["_output"], recompute=arguments["recompute"])
     except Skip as reason:
         print(f"skipped: {reason}")
-        _emit({"step": step, "skipped": True, "reason": str(reason)}, note)
+        _emit({"step": step, "skipped": True, "reason": str(reason), "report": reason.report}, note)
         return EXIT_SKIPPED
     except (StepError, tracking.TrackingError, artifacts.ArtifactError) as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         _write_note({"step": step, "error": str(error), "exit": EXIT_CALLER}, note)
         return EXIT_CALLER
     except Exception as error:
-        tail = "".join(traceback.format_exception(error)[-3:])
-        _write_note({"step": step, "error": tail, "exit": EXIT_BUG}, note)
+        told = "".join(traceback.format_exception(error)).splitlines()
+        tail = told if len(told) <= 40 else [*told[:1], "  ...", *told[-38:]]
+        _write_note({"step": step, "error": "\n".join(tail), "exit": EXIT_BUG}, note)
         raise
     _emit(result, note)
     return EXIT_DONE

@@ -259,6 +259,10 @@ def register_model(digest: str, source: str, tags: Mapping[str, str], aliases: M
     if version is None:
         version = _create_version(client, digest, source, tags)
         versions[digest] = version
+    else:
+        for name, value in tags.items():  # the gate's word on a model may change from one run to the next
+            if version.tags.get(name) != str(value)[:8000]:
+                client.set_model_version_tag(MODEL, version.version, name, str(value)[:8000])
     for alias, wanted in (aliases or {}).items():
         if wanted in versions:
             client.set_registered_model_alias(MODEL, alias, versions[wanted].version)

@@ -14,6 +14,7 @@ from typing import Any
 
 from airflow.providers.standard.operators.bash import BashOperator
 from links import MlflowRunLink
+from retries import StepRetry
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OWNER = "legal-llm"
@@ -129,6 +130,7 @@ def step(
         output_processor=json.loads,
         owner=OWNER,
         retries=retries,
+        retry_policy=StepRetry(),
         retry_delay=timedelta(seconds=10),
         execution_timeout=timedelta(minutes=timeout_minutes),
         **kwargs,

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from legal_tasks.artifacts import MANIFEST, canonical, digest_path, read_manifest
+from legal_tasks.artifacts import Store, canonical, digest_path, read_manifest
 from legal_tasks.evaluation.items import Item, read_items, spread, suites_in, write_lines
 from legal_tasks.evaluation.models import VERSION as MODEL_VERSION
 from legal_tasks.evaluation.models import How, evaluate_cached, evaluate_model, resolve_model, set_threads, stock_folders
@@ -93,10 +93,7 @@ def find_champion(params: Params) -> Path | None:
     merged = read_manifest(folder)["inputs"].get("model")
     if merged == digest_path(params.challenger):
         return None
-    for manifest in folder.parent.parent.glob(f"training.merge/*/{MANIFEST}"):
-        if read_manifest(manifest.parent)["digest"] == merged:
-            return manifest.parent
-    return folder / "gptq"
+    return Store(folder.parents[1]).with_digest("training.merge", merged or "") or folder / "gptq"
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Put the model into production if the gate let it pass: write the intent, wait for the releaser, register the version."""
+"""Register the version; put it into production if the gate let it pass: write the intent and wait for the releaser."""
 
 from __future__ import annotations
 
@@ -38,23 +38,36 @@ class Report:
 
 
 def read_decision(folder: Path) -> dict[str, Any]:
-    """decision.json of the gate; Skip where it refused."""
+    """decision.json of the gate."""
     path = folder / "decision.json"
     if not path.is_file():
         raise StepError(f"--decision {folder} holds no decision.json: name the folder made by evaluation.gate")
     decision = json.loads(path.read_text("utf-8"))
-    if decision.get("decision") == "refused":
-        raise Skip("refused: " + ("; ".join(decision.get("reasons") or []) or "the gate gave no reason"))
-    if decision.get("decision") != "pass":
+    if decision.get("decision") not in ("pass", "refused"):
         raise StepError(f"{path}: decision must be pass or refused, got {decision.get('decision')!r}")
     return decision
 
 
-def tags_of(model: Path, decision: Path) -> dict[str, str]:
-    """Where the version comes from, as tags of the registry."""
+def tags_of(model: Path, decision: Path, verdict: str) -> dict[str, str]:
+    """Where the version comes from, as tags of the registry: data, base and adapter by digest, formats, the gate's word.
+
+    What the store no longer holds is left out.
+    """
     manifest = artifacts.read_manifest(model)
-    inputs = {f"input.{name}": digest for name, digest in manifest.get("inputs", {}).items()}
-    return {**inputs, "key": manifest["key"], "decision": artifacts.digest_path(decision), "gate": "pass"}
+    found = {f"input.{name}": digest for name, digest in manifest.get("inputs", {}).items()}
+    found |= {"key": manifest["key"], "decision": artifacts.digest_path(decision), "gate": verdict}
+    report = json.loads((model / artifacts.REPORT).read_text("utf-8")) if (model / artifacts.REPORT).is_file() else {}
+    if report.get("formats"):
+        found["formats"] = ", ".join(sorted(report["formats"]))
+    store = artifacts.Store(model.absolute().parents[1])
+    merged = store.with_digest("training.merge", manifest.get("inputs", {}).get("model", ""))
+    if merged is not None:
+        inputs = artifacts.read_manifest(merged)["inputs"]
+        found |= {"adapter": inputs["adapter"], "base": inputs["base"]}
+        adapter = store.with_digest("training.lora", inputs["adapter"])
+        if adapter is not None:
+            found["data"] = artifacts.read_manifest(adapter)["inputs"]["data"]
+    return found
 
 
 def run(params: Params) -> Report:
@@ -62,16 +75,20 @@ def run(params: Params) -> Report:
     from legal_tasks.serving.intent import bring
     from legal_tasks.serving.state import Conflict, Database
 
-    read_decision(params.decision)
+    decision = read_decision(params.decision)
     began = time.monotonic()
-    engines.admit(params.model)
     digest = artifacts.digest_path(params.model)
+    source = str(params.model.absolute())
+    tags = tags_of(params.model, params.decision, decision["decision"])
+    if decision["decision"] == "refused":
+        refused = tracking.register_model(digest, source, tags, {"challenger": digest}) or digest[:12]
+        reasons = "; ".join(decision.get("reasons") or []) or "the gate gave no reason"
+        raise Skip(f"refused: {reasons}", {"version": refused, "digest": digest})
+    engines.admit(params.model)
     database = Database()
     before = database.current().actual
-    tags = tags_of(params.model, params.decision)
-    source = str(params.model.absolute())
     # The version exists before it serves, so that the gateway names it; the aliases follow when it serves.
-    version = tracking.register_model(digest, source, tags) or digest[:12]
+    version = tracking.register_model(digest, source, tags, {"challenger": digest}) or digest[:12]
     model = {"digest": digest, "path": source, "version": version, "decision": str(params.decision.absolute())}
     evidence = {"decision": tags["decision"], "dag_run": os.environ.get("LEXLOOP_DAG_RUN")}
     try:

@@ -32,6 +32,13 @@ def test_a_sub_result_is_made_once(tmp_path):
     assert not store.get_or_make("part", {"n": 2}, {}, run).reused
 
 
+def test_an_artifact_is_found_by_the_digest_of_its_content(tmp_path):
+    artifact = Store(tmp_path).get_or_make("part", {}, {}, make)
+    assert Store(tmp_path).with_digest("part", artifact.digest) == artifact.path
+    assert Store(tmp_path).with_digest("part", "0" * 64) is None
+    assert Store(tmp_path).with_digest("other", artifact.digest) is None
+
+
 def test_verify_finds_changed_missing_and_added_files(tmp_path):
     artifact = Store(tmp_path).get_or_make("part", {}, {}, make)
     verify(artifact.path)

@@ -46,7 +46,7 @@ def test_settings_of_the_shipped_profile_are_settings_of_their_steps():
         ("success", {"prove": {"skipped": True, "reason": "unchanged: it serves"}}, "unchanged", "unchanged: it serves"),
         ("success", {"release": {"skipped": True, "reason": "refused: too low"}}, "refused", "refused: too low"),
         ("failed", {"train": {"error": "no disk", "exit": 2}}, "failed", "train: no disk"),
-        ("failed", {}, "failed", "read its log"),
+        ("failed", {}, "failed", "see its log"),
     ],
 )
 def test_the_decision_is_read_from_the_steps_own_words(state, notes, decision, reason):

@@ -126,7 +126,7 @@ def test_a_bug_exits_1_with_its_traceback_and_leaves_no_artifact(call, tmp_path)
 
 def test_skip_exits_99_with_the_reason(call):
     code, result, _ = call("nothing")
-    assert code == 99 and result == {"step": "count_words", "skipped": True, "reason": "nothing new"}
+    assert code == 99 and result == {"step": "count_words", "skipped": True, "reason": "nothing new", "report": {}}
 
 
 def test_a_named_output_is_written_there_and_never_over_something(call, tmp_path):

@@ -82,19 +82,20 @@ def test_a_failed_step_is_failed_and_closing_ends_the_parent(seat):
     assert {run.info.status for run in runs(seat)} == {"FAILED"}
 
 
-def test_a_version_is_registered_once_and_aliases_follow(seat, tmp_path):
+def test_a_version_is_registered_once_with_its_newest_tags_and_aliases_follow(seat, tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "manifest.json").write_text("{}")
     with tracking.step_run("serving.release", "key3", {}, {}):
         first = tracking.register_model("digest1", str(tmp_path / "one"), {"gate": "pass"}, {"champion": "digest1"})
-        again = tracking.register_model("digest1", str(tmp_path / "one"), {"gate": "pass"})
+        again = tracking.register_model("digest1", str(tmp_path / "one"), {"gate": "refused"})
         second = tracking.register_model(
             "digest2", str(tmp_path / "two"), {"gate": "pass"}, {"champion": "digest2", "previous": "digest1"}
         )
     assert first == again and second != first
     assert str(seat.get_model_version_by_alias(tracking.MODEL, "champion").version) == second
-    assert seat.get_model_version_by_alias(tracking.MODEL, "previous").tags["digest"] == "digest1"
+    previous = seat.get_model_version_by_alias(tracking.MODEL, "previous").tags
+    assert previous["digest"] == "digest1" and previous["gate"] == "refused"
 
 
 def test_without_an_address_nothing_happens(monkeypatch):

@@ -121,8 +121,9 @@ def test_release_follows_the_gate_and_prove_knows_what_is_in_production(releaser
     one = make_model("one")
     out = tmp_path / "out"
     out.mkdir()
-    with pytest.raises(Skip, match="refused: worse by 3 points"):
+    with pytest.raises(Skip, match="refused: worse by 3 points") as refused:
         release.run(release.Params(gate(tmp_path, "refused", "worse by 3 points"), one.path, out))
+    assert refused.value.report == {"version": one.digest[:12], "digest": one.digest}
     assert Database().history() == []
     prove.skip_if_in_production(one.digest)
     report = release.run(release.Params(gate(tmp_path, "pass"), one.path, out))
