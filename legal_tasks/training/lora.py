@@ -39,6 +39,7 @@ class Params:
     accumulation: Annotated[int, "steps per update"] = 4
     epochs: Annotated[float, "passes over the training set"] = 3.0
     max_updates: Annotated[int | None, "stop after this many updates, even if that is fewer epochs; empty = no bound"] = None
+    max_tokens: Annotated[int | None, "stop after about this many non-pad tokens (whole updates); empty = no bound"] = None
     warmup: Annotated[int, "updates until the peak learning rate (at most half of all)"] = 100
     schedule: Annotated[str, f"learning rate after the warm-up: {', '.join(SCHEDULES)}"] = "linear"
     max_length: Annotated[int, "longest record in tokens; longer answers are cut"] = 1024
@@ -58,6 +59,8 @@ class Params:
                 raise StepError(f"--{name.replace('_', '-')} must be above 0, got {getattr(self, name)}")
         if self.max_updates is not None and self.max_updates < 1:
             raise StepError(f"--max-updates must be at least 1, got {self.max_updates}; leave it out to train by --epochs")
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise StepError(f"--max-tokens must be at least 1, got {self.max_tokens}; leave it out to train by --epochs")
         if not 0 <= self.dropout < 1:
             raise StepError(f"--dropout must be in [0, 1), got {self.dropout}; the specification's is 0.05")
         if not 0 < self.learning_rate <= 0.1:
@@ -157,7 +160,12 @@ def add_adapter(model, params: Params):
 def describe(params: Params, updates: int) -> dict[str, Any]:
     """What a checkpoint must share with a run that resumes it: data, base, shapes, optimiser and schedule."""
     values = {spec.name: getattr(params, spec.name) for spec in describe_params(Params) if type(spec.option) is Option}
-    for name in ("base", "epochs", "max_updates"):  # the base's content counts, not its name; epochs are counted in updates
+    for name in (
+        "base",
+        "epochs",
+        "max_updates",
+        "max_tokens",
+    ):  # the base's content counts, not its name; epochs are counted in updates
         del values[name]
     digests = {"data": digest_path(params.data), "base": digest_path(bases.resolve(params.base))}
     return values | digests | {"updates": updates, "optimiser": "adamw", "version": VERSION}
@@ -190,8 +198,12 @@ def make_plan(params: Params, tokenizer) -> Plan:
         )
     lengths = [len(row["input_ids"]) for row in train.rows]
     order = sets.order(lengths, numbers, total, params.batch, params.seed)
-    updates = -(-total // per_update)
-    return Plan(train, validation, [train.rows[number] for number in order], updates, total / len(numbers), len(set(order)))
+    if params.max_tokens is not None:
+        order = sets.within(order, lengths, params.max_tokens, per_update)
+        if len(order) < total:
+            print(f"--max-tokens {params.max_tokens} ends the training after {len(order) / len(numbers):.2f} epochs")
+    updates = -(-len(order) // per_update)
+    return Plan(train, validation, [train.rows[number] for number in order], updates, len(order) / len(numbers), len(set(order)))
 
 
 def show_example(tokenizer, row: sets.Row) -> None:

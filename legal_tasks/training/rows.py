@@ -93,6 +93,17 @@ def order(lengths: Sequence[int], numbers: Sequence[int], rows: int, batch: int,
     return ordered
 
 
+def within(ordered: Sequence[int], lengths: Sequence[int], tokens: int, update: int) -> list[int]:
+    """The beginning of an order that holds at most `tokens` tokens, in whole updates of `update` rows, one at least."""
+    kept = read = 0
+    for start in range(0, len(ordered), update):
+        read += sum(lengths[number] for number in ordered[start : start + update])
+        if read > tokens and kept:
+            break
+        kept = start + update
+    return list(ordered[:kept])
+
+
 def collate(rows: Sequence[Row], pad: int):
     """{input_ids, labels} tensors of shape (rows, longest row), padded on the right.
 

@@ -37,6 +37,14 @@ def test_the_mix_copies_categories_and_draws_fractions():
     assert rows.mix(categories, {}, seed=0) == list(range(20))
 
 
+def test_a_bound_on_tokens_keeps_whole_updates():
+    lengths = [10, 20, 30, 40, 50]
+    assert rows.within([0, 1, 2, 3, 4], lengths, 100, 2) == [0, 1, 2, 3]
+    assert rows.within([0, 1, 2, 3, 4], lengths, 99, 2) == [0, 1]
+    assert rows.within([0, 1, 2, 3, 4], lengths, 150, 2) == [0, 1, 2, 3, 4]
+    assert rows.within([4, 3, 2], lengths, 1, 2) == [4, 3]
+
+
 def test_padding_is_never_a_label():
     tensors = rows.collate([{"input_ids": [1, 5, 6], "labels": [IGNORED, 5, 6]}, {"input_ids": [1], "labels": [IGNORED]}], pad=2)
     assert tensors["input_ids"].tolist() == [[1, 5, 6], [1, 2, 2]]
