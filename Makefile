@@ -15,7 +15,10 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 setup: ## check the machine, build the three environments, see that nginx is there
-	@$(PYTHON) -m legal_tasks.setup --nginx
+	@$(PYTHON) -m legal_tasks.setup --nginx $(SETUP)
+
+retrain up: SETUP := --ports
+test-all: SETUP := --chromium
 
 retrain: setup ## the whole monthly loop, ending with a model behind the gateway [PROFILE=small] [SOURCES=file.yaml] [ARGS=...]
 	@$(ORCHESTRATOR) -m legal_tasks.retrain --profile $(PROFILE) $(if $(SOURCES),--sources $(SOURCES)) $(ARGS)

@@ -1,6 +1,6 @@
 """Set up: check the machine, build the pinned virtual environments, see that nginx is there. Standard library only.
 
-    python3.11 -m legal_tasks.setup [orchestrator] [ml] [vllm] [--nginx]
+    python3.11 -m legal_tasks.setup [orchestrator] [ml] [vllm] [--ports] [--nginx] [--chromium]
 
 An environment is rebuilt only when its pinned files change. torch is always the CPU build here: first from where pip is
 configured to look (a wheel on disk), else from PyTorch's own CPU index; a build with CUDA is never downloaded.
@@ -181,41 +181,67 @@ def nginx_path() -> str | None:
 
 
 def ensure_nginx() -> None:
-    """Install Debian's nginx where it is missing and root allows; else say the one command."""
-    if nginx_path():
-        return
+    """Debian's nginx, where none is there."""
+    if not nginx_path():
+        # The package would start a server on port 80: a policy of "never" keeps it from doing so.
+        install_debian("nginx-light", RUNLEVEL="1")
+
+
+def ensure_chromium() -> None:
+    """Debian's Chromium with a Chinese font: the browser in which the tests look at pages."""
+    if not shutil.which("chromium"):
+        install_debian("chromium", "fonts-noto-cjk")
+
+
+def install_debian(*packages: str, **environment: str) -> None:
+    """Install Debian packages where root allows; else SetupError with the one command to run."""
+    names = " ".join(packages)
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise SetupError("nginx is missing; install it once with:  sudo apt-get update && sudo apt-get install -y nginx-light")
-    print("installing Debian's nginx ...", flush=True)
+        raise SetupError(f"missing here; install it once with:  sudo apt-get update && sudo apt-get install -y {names}")
+    print(f"installing Debian's {names} ...", flush=True)
     call(["apt-get", "update", "-q"])
-    # Debian's package would start a server on port 80: a policy of "never" keeps it from doing so.
-    call(
-        ["apt-get", "install", "-y", "-q", "--no-install-recommends", "nginx-light"],
-        DEBIAN_FRONTEND="noninteractive",
-        RUNLEVEL="1",
-    )
+    install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *packages]
+    call(install, DEBIAN_FRONTEND="noninteractive", **environment)
 
 
-def setup(names: list[str], nginx: bool) -> None:
+def check_ports() -> None:
+    """SetupError where somebody else holds a port that our services will need."""
+    from legal_tasks import services
+    from legal_tasks.step import StepError
+
+    if services.supervisor_pid() is None:
+        try:
+            services.Ports.read().check_free()
+        except StepError as error:
+            raise SetupError(str(error)) from error
+
+
+def setup(names: list[str], nginx: bool = False, chromium: bool = False, ports: bool = False) -> None:
     """Check the machine, then build what is missing."""
     missing = [ENVIRONMENTS[name] for name in names if not is_built(ENVIRONMENTS[name])]
     check_machine(missing)
+    if ports:
+        check_ports()
     for environment in missing:
         build(environment)
     if nginx:
         ensure_nginx()
+    if chromium:
+        ensure_chromium()
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m legal_tasks.setup", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("environments", nargs="*", metavar="ENVIRONMENT", help=f"of {', '.join(ENVIRONMENTS)} (default: all)")
     parser.add_argument("--nginx", action="store_true", help="also see that nginx is there")
+    parser.add_argument("--chromium", action="store_true", help="also see that Chromium is there, for the tests of pages")
+    parser.add_argument("--ports", action="store_true", help="first see that the services' ports are free or ours")
     arguments = parser.parse_args(argv)
     unknown = set(arguments.environments) - ENVIRONMENTS.keys()
     try:
         if unknown:
             raise SetupError(f"unknown environment {', '.join(sorted(unknown))}; there are {', '.join(ENVIRONMENTS)}")
-        setup(arguments.environments or list(ENVIRONMENTS), arguments.nginx)
+        setup(arguments.environments or list(ENVIRONMENTS), arguments.nginx, arguments.chromium, arguments.ports)
     except SetupError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -1,6 +1,7 @@
 """The set-up: pinned files, lock hashes, checks of the machine."""
 
 import re
+import socket
 
 import pytest
 
@@ -41,3 +42,26 @@ def test_too_little_disk_is_refused_with_the_way_out(monkeypatch, tmp_path):
 def test_an_unknown_environment_exits_2(capsys):
     assert setup.main(["nowhere"]) == 2
     assert "nowhere" in capsys.readouterr().err
+
+
+def test_a_taken_port_is_named_before_anything_is_built(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("LEXLOOP_ENV_DIR", str(tmp_path / "environments"))
+    monkeypatch.setenv("LEXLOOP_VAR", str(tmp_path / "var"))
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = str(holder.getsockname()[1])
+        monkeypatch.setenv("LEXLOOP_MLFLOW_PORT", port)
+        monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        for name in ("AIRFLOW", "GATEWAY"):
+            monkeypatch.setenv(f"LEXLOOP_{name}_PORT", free_port())
+        assert setup.main(["ml", "--ports"]) == 2
+    said = capsys.readouterr().err
+    assert port in said and "LEXLOOP_MLFLOW_PORT" in said
+    assert not (tmp_path / "environments" / "ml").exists()
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
