@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.seat import Seat
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -19,10 +21,24 @@ def environments() -> Path:
     return Path(os.environ.get("LEXLOOP_ENV_DIR", REPOSITORY / "var" / "env"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The real public data, where it lies beside the checkout."""
     folder = REPOSITORY.parent / "shared" / "data"
     if not (folder / "MANIFEST.md").is_file():
         pytest.skip(f"the real data is not here: {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def seat(tmp_path_factory):
+    """One seat for all tests of the whole loop; its services are stopped at the end."""
+    seat = Seat(tmp_path_factory.mktemp("seat"), REPOSITORY)
+    yield seat
+    seat.stop()
+
+
+@pytest.fixture(scope="session")
+def released(seat):
+    """(the ended command, its summary) of the first retrain on the seat, minutes long; run once for all that look at it."""
+    return seat.retrain("--profile", "small")

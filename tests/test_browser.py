@@ -1,18 +1,20 @@
 """Airflow's pages in a real browser: log in, fill in the form, trigger, follow the link into MLflow (make test-all).
 
-Needs Debian's chromium and a seat that has run once (`make retrain`): the finished steps are reused, so it is quick.
+Runs on the seat of the whole loop, so the finished steps are reused. LEXLOOP_SCREENSHOTS=folder keeps pictures.
 """
 
 import json
+import os
 import shutil
+import sys
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 
-from legal_tasks import services
-
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.loop]
+DAG = "monthly_retrain"
 
 
 @pytest.fixture(scope="module")
@@ -21,61 +23,99 @@ def page():
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("Debian's chromium is missing: apt-get install chromium")
-    if not services.is_up():
-        pytest.skip("no seat is up: make retrain first")
+    quiet = ("--disable-background-networking", "--disable-component-update", "--disable-sync")
     with playwright.sync_playwright() as play:
-        browser = play.chromium.launch(
-            executable_path=chromium,
-            args=[
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
-            ],
-        )
-        yield browser.new_page(viewport={"width": 1400, "height": 1000})
+        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu", *quiet])
+        page = browser.new_page(viewport={"width": 1400, "height": 1000}, locale="en-GB")
+        page.set_default_timeout(60_000)
+        yield page
         browser.close()
 
 
-def api():
+@pytest.fixture(scope="module")
+def api(seat, released):
+    """Airflow's REST API on the seat."""
     from legal_tasks.retrain import Airflow
 
-    return Airflow(services.airflow_url(), services.admin_password())
+    return Airflow(seat.url("AIRFLOW"), password(seat))
 
 
-def test_the_form_triggers_a_run_with_the_typed_value_and_links_into_mlflow(page):
-    page.goto(services.airflow_url())
-    page.fill("input[name=username]", "admin")
-    page.fill("input[name=password]", services.admin_password())
-    page.click("button[type=submit]")
-    page.wait_for_selector("[data-testid=nav-home-link]")
-    page.goto(f"{services.airflow_url()}/dags/monthly_retrain")
+def password(seat) -> str:
+    return json.loads((seat.var / "airflow" / "passwords.json").read_text("utf-8"))["admin"]
+
+
+def picture(page, name: str) -> None:
+    folder = os.environ.get("LEXLOOP_SCREENSHOTS")
+    if folder:
+        page.screenshot(path=str(Path(folder) / f"{name}.png"))
+
+
+def open_form(page, seat) -> None:
+    page.goto(f"{seat.url('AIRFLOW')}/dags/{DAG}")
     page.get_by_role("button", name="Trigger").first.click()
     page.get_by_text("Thresholds").first.click()
-    page.locator("input[name=element_p95_s]").fill("0.9")
-    before = {run["dag_run_id"] for run in api().call("GET", "/dags/monthly_retrain/dagRuns")["dag_runs"]}
-    page.get_by_role("button", name="Trigger", exact=True).last.click()
-    deadline = time.monotonic() + 300
-    run = None
+    page.locator("input[name=element_p95_s]").wait_for()
+
+
+def runs(api) -> dict[str, dict]:
+    return {run["dag_run_id"]: run for run in api.call("GET", f"/dags/{DAG}/dagRuns")["dag_runs"]}
+
+
+def wait_for_new_run(api, before: set[str], timeout_s: float = 400) -> dict:
+    deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        runs = api().call("GET", "/dags/monthly_retrain/dagRuns")["dag_runs"]
-        fresh = [one for one in runs if one["dag_run_id"] not in before]
+        fresh = [run for name, run in runs(api).items() if name not in before]
         if fresh and fresh[0]["state"] in ("success", "failed"):
-            run = fresh[0]
-            break
+            return fresh[0]
         time.sleep(2)
-    assert run is not None and run["state"] == "success"
-    assert run["conf"]["p95_s"] == 0.9
-    page.goto(f"{services.airflow_url()}/dags/monthly_retrain/runs/{run['dag_run_id']}/tasks/train/details")
+    raise AssertionError(f"no run that was triggered in the form ended in {timeout_s:.0f} s")
+
+
+def test_a_user_logs_in_and_the_form_refuses_a_bad_value(page, seat, api):
+    page.goto(seat.url("AIRFLOW"))
+    page.fill("input[name=username]", "admin")
+    page.fill("input[name=password]", password(seat))
+    page.click("button[type=submit]")
+    page.wait_for_selector("[data-testid=nav-home-link]")
+    before = set(runs(api))
+    open_form(page, seat)
+    page.locator("input[name=element_p95_s]").fill("-1")
+    page.get_by_role("button", name="Trigger", exact=True).last.click()
+    page.get_by_text("-1").first.wait_for()
+    page.wait_for_timeout(2000)
+    picture(page, "refused")
+    assert set(runs(api)) == before
+
+
+def test_the_form_triggers_a_run_with_the_typed_value_and_links_into_mlflow(page, seat, api):
+    before = set(runs(api))
+    open_form(page, seat)
+    page.locator("input[name=element_p95_s]").fill("0.9")
+    picture(page, "form")
+    page.get_by_role("button", name="Trigger", exact=True).last.click()
+    run = wait_for_new_run(api, before)
+    assert run["state"] == "success" and run["conf"]["p95_s"] == 0.9
+    address = f"{seat.url('AIRFLOW')}/dags/{DAG}/runs/{run['dag_run_id']}"
+    page.goto(address)
+    page.get_by_text("Success").first.wait_for()
+    picture(page, "run")
+    page.goto(f"{address}/tasks/train/details")
     link = page.get_by_role("link", name="MLflow run")
     link.wait_for()
-    address = link.get_attribute("href")
-    run_id = address.rsplit("/", 1)[1]
-    with urllib.request.urlopen(f"{services.mlflow_url()}/api/2.0/mlflow/runs/get?run_id={run_id}") as answer:
-        metrics = {m["key"]: m["value"] for m in json.load(answer)["run"]["data"]["metrics"]}
-    page.goto(address)
-    page.get_by_text("validation_loss_before").first.wait_for()
-    shown = page.inner_text("body").splitlines()
+    target = link.get_attribute("href")
+    shown, metrics = read_mlflow(page, seat, target)
     for name in ("train_loss", "validation_loss"):
         assert str(metrics[name]) == shown[shown.index(name) + 1], name
+
+
+def read_mlflow(page, seat, address: str) -> tuple[list[str], dict[str, float]]:
+    """(lines on the run's page, its metrics by the API)."""
+    run_id = address.rsplit("/", 1)[1]
+    with urllib.request.urlopen(f"{seat.url('MLFLOW')}/api/2.0/mlflow/runs/get?run_id={run_id}") as answer:
+        metrics = {metric["key"]: metric["value"] for metric in json.load(answer)["run"]["data"]["metrics"]}
+    page.goto(address)
+    page.get_by_text("validation_loss_before").first.wait_for()
+    picture(page, "mlflow")
+    shown = page.inner_text("body").splitlines()
+    sys.stdout.write("\n".join(shown[:60]))
+    return shown, metrics

@@ -3,125 +3,86 @@
 import json
 import os
 import socket
-import subprocess
-import sys
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.loop, pytest.mark.slow]
+pytestmark = pytest.mark.loop
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
-@pytest.fixture(scope="module")
-def seat(tmp_path_factory):
-    """Environment of a seat of its own: var folder and ports."""
-    from tests.conftest import REPOSITORY
-
-    airflow, mlflow, gateway, engine = free_ports(4)
-    environments = os.environ.get("LEXLOOP_ENV_DIR", str(REPOSITORY / "var" / "env"))
-    values = {
-        **os.environ,
-        "LEXLOOP_VAR": str(tmp_path_factory.mktemp("seat")),
-        "LEXLOOP_ENV_DIR": environments,
-        "LEXLOOP_AIRFLOW_PORT": str(airflow),
-        "LEXLOOP_MLFLOW_PORT": str(mlflow),
-        "LEXLOOP_GATEWAY_PORT": str(gateway),
-        "LEXLOOP_ENGINE_PORT": str(engine),
-        "PYTHONPATH": str(REPOSITORY),
-    }
-    values.pop("LEXLOOP_STORE", None)
-    values.pop("MLFLOW_TRACKING_URI", None)
-    yield values
-    command(values, "legal_tasks.services", "stop")
-
-
-def command(seat, module, *arguments, timeout=1500):
-    python = Path(seat["LEXLOOP_ENV_DIR"]) / "orchestrator" / "bin" / "python"
-    return subprocess.run(
-        [str(python), "-m", module, *arguments], env=seat, text=True, capture_output=True, timeout=timeout, cwd=seat["PYTHONPATH"]
-    )
-
-
-def summary(seat) -> dict:
-    return json.loads((Path(seat["LEXLOOP_VAR"]) / "retrain.json").read_text("utf-8"))
-
-
-def ask(seat, key: str | None):
-    body = {"model": "legal-llm", "messages": [{"role": "user", "content": "你好"}], "max_tokens": 8}
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{seat['LEXLOOP_GATEWAY_PORT']}/v1/chat/completions",
-        data=json.dumps(body).encode(),
-        headers={"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {}),
-    )
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
-        return json.load(answer)
-
-
-def test_the_loop_ends_released_with_the_model_behind_the_gateway(seat):
-    done = command(seat, "legal_tasks.retrain", "--profile", "small", "--timeout-s", "1400")
-    sys.stdout.write(done.stdout[-6000:] + done.stderr[-3000:])
-    assert done.returncode == 0
-    result = summary(seat)
+def test_the_loop_ends_released_with_the_model_behind_the_gateway(seat, released):
+    done, result = released
+    assert done.returncode == 0 and result["exit"] == 0
     assert result["decision"] == "released", result["reasons"]
-    assert [task["id"] for task in result["tasks"] if task["state"] == "success"].__len__() == 12
+    assert [task["state"] for task in result["tasks"]] == ["success"] * 12
     assert result["metrics"]["legal_exam"]["verdict"] == "pass" and result["metrics"]["legal_exam"]["n"] >= 1000
     records = result["records"]
     assert records["in"] == records["used"] + records["reference"] + sum(records["set_aside"].values())
-    key = (Path(seat["LEXLOOP_VAR"]) / "secrets" / "api_keys").read_text().splitlines()[0].split(":")[1]
-    assert ask(seat, key)["choices"][0]["message"]["content"]
+    status, _, answer = seat.ask(seat.key())
+    assert status == 200 and answer["choices"][0]["message"]["content"]
     with pytest.raises(urllib.error.HTTPError, match="401"):
-        ask(seat, None)
+        seat.ask(None)
 
 
-def test_the_training_log_and_mlflow_hold_the_run(seat):
-    folder = Path(seat["LEXLOOP_VAR"]) / "runs" / summary(seat)["dag_run_id"]
-    train = json.loads((folder / "train.json").read_text())
-    assert len((Path(train["artifact"]) / "log.jsonl").read_text().splitlines()) >= 100
-    base = f"http://127.0.0.1:{seat['LEXLOOP_MLFLOW_PORT']}/api/2.0/mlflow"
+def test_the_training_log_and_mlflow_hold_the_run(seat, released):
+    _, result = released
+    train = json.loads((seat.var / "runs" / result["dag_run_id"] / "train.json").read_text("utf-8"))
+    with open(f"{train['artifact']}/log.jsonl") as log:
+        assert len(log.readlines()) >= 100
+    base = f"{seat.url('MLFLOW')}/api/2.0/mlflow"
     with urllib.request.urlopen(f"{base}/registered-models/alias?name=legal-llm&alias=champion") as answer:
         version = json.load(answer)["model_version"]
-    assert str(version["version"]) == str(summary(seat)["model"]["version"])
+    tags = {tag["key"]: tag["value"] for tag in version["tags"]}
+    assert str(version["version"]) == str(result["model"]["version"]) and tags["digest"] == result["model"]["digest"]
+    assert tags["gate"] == "pass" and tags["adapter"] == train["digest"] and tags["base"] and tags["data"] and tags["formats"]
 
 
-def test_a_second_run_with_nothing_changed_says_so(seat):
-    before = summary(seat)["model"]["version"]
-    done = command(seat, "legal_tasks.retrain", "--profile", "small", "--timeout-s", "300")
-    sys.stdout.write(done.stdout[-3000:] + done.stderr[-3000:])
-    result = summary(seat)
+def test_secrets_are_readable_by_their_owner_only(seat, released):
+    files = [*(seat.var / "secrets").iterdir(), seat.var / "airflow" / "passwords.json", seat.var / "airflow" / "airflow.cfg"]
+    assert len(files) >= 5
+    assert {oct(os.stat(file).st_mode & 0o777) for file in files} == {"0o600"}
+
+
+def test_a_second_run_with_nothing_changed_says_so(seat, released):
+    done, result = seat.retrain("--profile", "small", timeout_s=400)
     assert done.returncode == 0 and result["decision"] == "unchanged"
     reused = {task["id"] for task in result["tasks"] if task["reused"]}
     assert {"collect", "clean", "train", "merge", "evaluate", "compress"} <= reused
-    assert result["model"]["version"] == before
+    assert result["model"]["version"] == released[1]["model"]["version"]
+    assert result["metrics"]["legal_exam"] == released[1]["metrics"]["legal_exam"]
 
 
-def test_a_missing_source_is_refused_before_anything_runs(seat):
-    done = command(seat, "legal_tasks.retrain", "--sources", "/nowhere/sources.yaml")
-    assert done.returncode == 2 and "/nowhere/sources.yaml" in done.stderr and "Traceback" not in done.stderr
+def test_the_form_refuses_a_bad_value(seat, released):
+    done = seat.run("legal_tasks.retrain", "--recompute", "nothing_of_ours")
+    assert done.returncode == 2 and "recompute" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_stop_leaves_no_process_and_no_port(seat):
-    done = command(seat, "legal_tasks.services", "stop")
-    assert "no process left" in done.stdout
-    for name in ("AIRFLOW", "MLFLOW", "GATEWAY", "ENGINE"):
+def test_a_file_that_cannot_be_read_ends_with_its_name_and_no_traceback(seat, released, tmp_path):
+    (tmp_path / "broken.txt").write_bytes(bytes(range(256)) * 40)
+    spec = {"sources": [{"kind": "document", "path": "broken.txt", "licence": "own"}], "licences": ["own"]}
+    (tmp_path / "sources.yaml").write_text(json.dumps(spec), "utf-8")
+    done, result = seat.retrain("--sources", str(tmp_path / "sources.yaml"), timeout_s=300)
+    assert done.returncode == 2 and result["exit"] == 2 and result["decision"] == "failed"
+    assert "broken.txt" in done.stdout and "Traceback" not in done.stdout + done.stderr
+    assert [task["id"] for task in result["tasks"] if task["state"] == "failed"] == ["collect"]
+
+
+def test_stop_leaves_no_process_and_no_port(seat, released):
+    assert "no process left" in seat.stop().stdout
+    for name, port in seat.ports.items():
         with socket.socket() as probe:
-            assert probe.connect_ex(("127.0.0.1", int(seat[f"LEXLOOP_{name}_PORT"]))) != 0, name
+            assert probe.connect_ex(("127.0.0.1", port)) != 0, name
 
 
-def test_a_taken_port_is_named(seat):
+def test_a_taken_port_is_named(seat, released):
     with socket.socket() as holder:
-        holder.bind(("127.0.0.1", int(seat["LEXLOOP_AIRFLOW_PORT"])))
+        holder.bind(("127.0.0.1", seat.ports["AIRFLOW"]))
         holder.listen()
-        done = command(seat, "legal_tasks.retrain")
-    assert done.returncode == 2 and seat["LEXLOOP_AIRFLOW_PORT"] in done.stderr and "LEXLOOP_AIRFLOW_PORT" in done.stderr
+        done = seat.run("legal_tasks.retrain")
+    assert done.returncode == 2 and str(seat.ports["AIRFLOW"]) in done.stderr and "LEXLOOP_AIRFLOW_PORT" in done.stderr
+
+
+def test_an_mlflow_that_is_away_at_the_start_is_named(seat, released):
+    done = seat.run("legal_tasks.retrain", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert done.returncode == 2 and "http://127.0.0.1:9" in done.stderr and "Traceback" not in done.stderr
