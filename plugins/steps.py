@@ -15,6 +15,7 @@ from typing import Any
 from airflow.providers.standard.operators.bash import BashOperator
 from links import MlflowRunLink
 from retries import StepRetry
+from turns import take_turn
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OWNER = "legal-llm"
@@ -115,6 +116,7 @@ def step(
     quoted; `fields` maps fields of the trigger form to settings. The task's id is the step's last word unless given.
     """
     task_id = kwargs.pop("task_id", name.rsplit(".", 1)[-1])
+    kwargs.setdefault("pre_execute", take_turn)
     words = [shlex.quote(python(env)), "-m", f"legal_tasks.{name}"]
     words += ["--profile", "{{ params.profile | quote }}", "{{ overrides(params, " + repr(fields or {}) + ") }}"]
     words.append("{{ recompute(params, " + repr(task_id) + ") }}")

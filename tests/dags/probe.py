@@ -14,9 +14,9 @@ import pendulum  # noqa: E402, F401
 
 started = time.perf_counter()
 import monthly_retrain  # noqa: E402
+import quarterly_retrain  # noqa: E402
 
 seconds = time.perf_counter() - started
-dag = monthly_retrain.dag
 
 
 def describe_task(task):
@@ -33,24 +33,25 @@ def describe_task(task):
     }
 
 
-def describe_param(name):
+def describe_param(dag, name):
     param = dag.params.get_param(name)
     return {"schema": dict(param.schema), "description": param.description}
 
 
-print(
-    json.dumps(
-        {
-            "dag_id": dag.dag_id,
-            "seconds": seconds,
-            "torch": "torch" in sys.modules,
-            "tags": sorted(dag.tags),
-            "doc": dag.doc_md,
-            "schedule": str(vars(dag.timetable)),
-            "max_active_runs": dag.max_active_runs,
-            "params": {name: describe_param(name) for name in dag.params},
-            "tasks": [describe_task(task) for task in dag.topological_sort()],
-        },
-        default=str,
-    )
-)
+def describe(dag):
+    timetable = dag.timetable
+    return {
+        "dag_id": dag.dag_id,
+        "tags": sorted(dag.tags),
+        "doc": dag.doc_md,
+        "description": dag.description,
+        "schedule": str(vars(timetable)),
+        "catchup": dag.catchup,
+        "max_active_runs": dag.max_active_runs,
+        "params": {name: {**describe_param(dag, name), "default": dag.params[name]} for name in dag.params},
+        "tasks": [describe_task(task) for task in dag.topological_sort()],
+    }
+
+
+dags = [describe(module.dag) for module in (monthly_retrain, quarterly_retrain)]
+print(json.dumps({"seconds": seconds, "torch": "torch" in sys.modules, "dags": dags}, default=str))

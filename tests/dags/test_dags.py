@@ -7,7 +7,7 @@ import pytest
 
 
 @pytest.fixture(scope="module")
-def dag(tmp_path_factory):
+def parsed(tmp_path_factory):
     import os
 
     from tests.conftest import REPOSITORY
@@ -24,7 +24,12 @@ def dag(tmp_path_factory):
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def test_the_monthly_dag_has_its_twelve_tasks_in_order(dag):
+@pytest.fixture(scope="module", params=["monthly_retrain", "quarterly_retrain"])
+def dag(parsed, request):
+    return next(one for one in parsed["dags"] if one["dag_id"] == request.param)
+
+
+def test_a_retrain_has_its_twelve_tasks_in_order(dag):
     names = [
         "collect",
         "clean",
@@ -44,9 +49,20 @@ def test_the_monthly_dag_has_its_twelve_tasks_in_order(dag):
         assert before in task["up"]
 
 
-def test_the_monthly_dag_is_documented_and_scheduled(dag):
-    assert dag["dag_id"] == "monthly_retrain" and dag["tags"] and "When it fails" in dag["doc"]
-    assert "0 3 1 * *" in dag["schedule"] and "Asia/Shanghai" in dag["schedule"] and dag["max_active_runs"] == 1
+def test_a_retrain_is_documented_and_scheduled(dag):
+    cron = {"monthly_retrain": "0 3 1 * *", "quarterly_retrain": "0 3 1 1,4,7,10 *"}[dag["dag_id"]]
+    assert dag["tags"] and "When it fails" in dag["doc"] and "Who owns it" in dag["doc"]
+    assert cron in dag["schedule"] and "Asia/Shanghai" in dag["schedule"]
+    assert dag["max_active_runs"] == 1 and not dag["catchup"]
+
+
+def test_the_two_dags_differ_in_dates_and_in_what_is_rebuilt_only(parsed):
+    monthly, quarterly = parsed["dags"]
+    commands = [[task["command"] for task in one["tasks"]] for one in (monthly, quarterly)]
+    assert commands[0] == commands[1]
+    different = {name for name in monthly["params"] if monthly["params"][name] != quarterly["params"][name]}
+    assert different == {"recompute"} and monthly["params"].keys() == quarterly["params"].keys()
+    assert quarterly["params"]["recompute"]["default"] == ["collect", "clean", "check", "split"]
 
 
 def test_every_task_has_owner_retries_timeout_pool_and_doc(dag):
@@ -58,8 +74,8 @@ def test_every_task_has_owner_retries_timeout_pool_and_doc(dag):
     assert all(task["links"] == ["MLflow run"] for task in dag["tasks"])
 
 
-def test_the_dag_file_parses_fast_and_imports_no_torch(dag):
-    assert dag["seconds"] < 1 and not dag["torch"]
+def test_the_dag_files_parse_fast_and_import_no_torch(parsed):
+    assert parsed["seconds"] < 1 and not parsed["torch"]
 
 
 def test_the_trigger_form_is_typed_described_and_sectioned(dag):

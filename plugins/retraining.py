@@ -1,0 +1,200 @@
+"""The retraining pipeline as a DAG: what monthly_retrain and quarterly_retrain share, which is everything but their dates.
+
+`build(...)` makes the twelve tasks, the trigger form and the schedule. A DAG file names its own id, docs and due dates.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+from airflow.sdk import DAG, Param
+from due_dates import DueDates
+from steps import MACROS, close_tracking, step
+from turns import begin
+
+TASKS = (
+    *("collect", "clean", "check", "split", "train", "merge"),
+    *("evaluate", "compress", "compare", "prove", "gate", "release"),
+)
+SETTINGS = Path(__file__).resolve().parents[1] / "legal_tasks" / "settings"
+PROFILES = sorted(path.stem for path in SETTINGS.glob("*.yaml"))
+
+
+def optional(kind: str, title: str, text: str, section: str, default: str | None = None, **bounds: float) -> Param:
+    """A field that keeps the profile's value while it is empty."""
+    text += " Empty: the profile's value."
+    return Param(default, type=["null", kind], title=title, description=text, section=section, **bounds)
+
+
+PARAMS = {
+    "profile": Param(
+        os.environ.get("LEXLOOP_PROFILE", "small"),
+        type="string",
+        enum=PROFILES,
+        title="Profile",
+        section="Run",
+        description="The seat: which settings file gives the values below. Scheduled runs take LEXLOOP_PROFILE.",
+    ),
+    "sources": optional(
+        "string",
+        "Sources",
+        "A YAML that lists the sources, or `embedded` for the small world. Scheduled runs take LEXLOOP_SOURCES.",
+        "Run",
+        os.environ.get("LEXLOOP_SOURCES"),
+    ),
+    "base": optional("string", "Base model", "`embedded`, a folder, or a name on the hub.", "Run"),
+    "recompute": Param(
+        [],
+        type="array",
+        items={"type": "string", "enum": list(TASKS)},
+        examples=list(TASKS),
+        title="Recompute",
+        section="Run",
+        description="Tasks to do again although their result is there.",
+    ),
+    "overrides": Param(
+        [],
+        type="array",
+        items={"type": "string", "pattern": r"^\w+\.\w+\.\w+=.*$"},
+        title="Overrides",
+        section="Run",
+        description="Any other setting, as area.module.field=value, one per line.",
+    ),
+    "uses_period": Param(
+        False,
+        type="boolean",
+        title="Stands for the month",
+        section="Run",
+        description="This run is the month's: the scheduled one skips, unless this one fails.",
+    ),
+    "lora_r": optional("integer", "LoRA rank", "Rank r of the update matrices.", "LoRA", minimum=1, maximum=512),
+    "lora_alpha": optional("integer", "LoRA alpha", "Scale of the update: alpha / r.", "LoRA", minimum=1, maximum=1024),
+    "lora_dropout": optional("number", "LoRA dropout", "Share of inputs dropped in training.", "LoRA", minimum=0, maximum=0.9),
+    "learning_rate": optional("number", "Learning rate", "Peak learning rate.", "Training", exclusiveMinimum=0, maximum=1),
+    "epochs": optional("number", "Epochs", "Passes over the training set.", "Training", exclusiveMinimum=0, maximum=100),
+    "batch_size": optional("integer", "Batch", "Records per step and device.", "Training", minimum=1, maximum=1024),
+    "seed": optional("integer", "Seed", "Seed of training.", "Training", minimum=0),
+    "domain_bound": optional(
+        "number", "Legal accuracy", "Share of the domain suite that must be right.", "Thresholds", minimum=0, maximum=1
+    ),
+    "general_drop": optional(
+        "number", "General ability", "Largest loss against the base, as a share.", "Thresholds", minimum=0, maximum=1
+    ),
+    "p95_s": optional("number", "P95", "Largest P95 of the first token, seconds.", "Thresholds", exclusiveMinimum=0),
+}
+
+DATA = {"sources": "data.collect.sources"}
+TRAIN = {
+    "base": "training.lora.base",
+    "lora_r": "training.lora.r",
+    "lora_alpha": "training.lora.alpha",
+    "lora_dropout": "training.lora.dropout",
+    "learning_rate": "training.lora.learning_rate",
+    "epochs": "training.lora.epochs",
+    "batch_size": "training.lora.batch",
+    "seed": "training.lora.seed",
+}
+GATE = {
+    "domain_bound": "evaluation.gate.domain_bound",
+    "general_drop": "evaluation.gate.general_drop",
+    "p95_s": "evaluation.gate.p95_s",
+}
+
+
+def build(dag_id: str, *, cron: str, doc: str, description: str, params: dict[str, Param] | None = None) -> DAG:
+    """The whole loop as a DAG whose runs are due by `cron`; `params` replace fields of the trigger form or add to it."""
+    with DAG(
+        dag_id=dag_id,
+        doc_md=doc,
+        description=description,
+        # No start date: the timetable plans ahead from the moment that the DAG is switched on.
+        schedule=DueDates(cron, dag_id=dag_id),
+        catchup=False,
+        max_active_runs=1,
+        max_active_tasks=1,
+        dagrun_timeout=timedelta(hours=48),
+        tags=["legal-llm", "retrain"],
+        params={**PARAMS, **(params or {})},
+        user_defined_macros=MACROS,
+        user_defined_filters={"quote": MACROS["quote"]},
+        on_success_callback=close_tracking,
+        on_failure_callback=close_tracking,
+        render_template_as_native_obj=False,
+    ) as dag:
+        add_tasks()
+    return dag
+
+
+def add_tasks() -> None:
+    """The twelve tasks, in the DAG that is being built; each holds the turn while it works."""
+    collect = step(
+        "data.collect",
+        pre_execute=begin,
+        arguments={"as-of": "{{ first_day(dag_run) }}"},
+        fields=DATA,
+        doc_md="Read the sources; every item gets an id.",
+    )
+    clean = step(
+        "data.clean",
+        inputs={"items": "collect"},
+        arguments={"as-of": "{{ first_day(dag_run) }}"},
+        doc_md="Clean, check citations, mask personal data, drop duplicates and exam leaks; each item set aside has a reason.",
+    )
+    check = step(
+        "data.check", inputs={"records": "clean"}, doc_md="Check the records against the profile's bounds; write the data card."
+    )
+    split = step("data.split", inputs={"records": "clean"}, doc_md="Split into train and validation; relatives stay together.")
+    train = step(
+        "training.lora",
+        task_id="train",
+        inputs={"data": "split"},
+        fields=TRAIN,
+        pool="training",
+        timeout_minutes=24 * 60,
+        retries=2,
+        doc_md="LoRA; live curves in MLflow; a retry resumes from the last complete checkpoint.",
+    )
+    merge = step(
+        "training.merge",
+        inputs={"adapter": "train"},
+        fields={"base": "training.merge.base"},
+        doc_md="Merge the adapter in float32 and verify the result.",
+    )
+    evaluate = step(
+        "evaluation.harness",
+        task_id="evaluate",
+        inputs={"challenger": "merge", "items": "collect"},
+        fields={"base": "evaluation.harness.base"},
+        timeout_minutes=12 * 60,
+        doc_md="Base, champion and challenger answer the same items (lm-evaluation-harness).",
+    )
+    compress = step(
+        "compression.compress",
+        inputs={"model": "merge", "data": "split", "exams": "collect"},
+        timeout_minutes=12 * 60,
+        doc_md="GPTQ with act-order, GPTQ for the engine, GGUF Q4_0; sizes and losses in a table.",
+    )
+    compare = step(
+        "evaluation.compare",
+        inputs={"evaluation": "evaluate", "compression": "compress"},
+        doc_md="Paired differences with intervals.",
+    )
+    prove = step(
+        "serving.prove",
+        inputs={"model": "compress", "data": "split"},
+        doc_md="Served answers equal evaluated answers; load test. Skipped where the candidate is what production runs.",
+    )
+    gate = step(
+        "evaluation.gate",
+        inputs={"comparison": "compare", "proof": "prove", "data": "clean", "compression": "compress"},
+        fields=GATE,
+        doc_md="Every rule with its number, interval and bound; pass or refuse.",
+    )
+    release = step(
+        "serving.release",
+        inputs={"decision": "gate", "model": "compress"},
+        doc_md="Writes the intent; the releaser serves it; registers the version. Skipped where the gate refused.",
+    )
+    collect >> clean >> check >> split >> train >> merge >> evaluate >> compress >> compare >> prove >> gate >> release
