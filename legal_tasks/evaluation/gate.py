@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -32,6 +33,7 @@ REASONS = {
     "data": "new data",
     "person": "a person asked for it",
 }
+LOWERED = ("small", "faults")  # profiles that may lower the bound of the embedded exam
 EMPTY = {"value": None, "low": None, "high": None}
 
 
@@ -85,11 +87,12 @@ class Params:
             if getattr(self, name) <= 0:
                 raise StepError(f"--{name.replace('_', '-')} must be positive, got {getattr(self, name)}")
         if self.domain_bound < rules.SPECIFIED_ACCURACY and not (
-            self.profile_name == "small" and self.domain_bound_reason.strip()
+            self.profile_name in LOWERED and self.domain_bound_reason.strip()
         ):
             raise StepError(
                 f"--domain-bound {self.domain_bound} is below the specification's {rules.SPECIFIED_ACCURACY}: only the profile "
-                "small may lower it, for the embedded exam and with --domain-bound-reason; raise the bound or give the reason"
+                "small may lower it (faults too, for injections), for the embedded exam and with --domain-bound-reason; raise "
+                "the bound or give the reason"
             )
 
 
@@ -107,6 +110,8 @@ def thresholds(params: Params) -> Thresholds:
 
 
 def run(params: Params) -> Report:
+    if params.profile_name == "faults" and os.environ.get("LEXLOOP_FAULTS") != "1":
+        raise StepError("--profile faults lets a model of no worth through: it is for make faults, which sets LEXLOOP_FAULTS=1")
     comparison = json.loads((params.comparison / "comparison.json").read_text("utf-8"))
     measured = {"proof": read_proof(params.proof), "data": read_data(params), "citations": read_citations(params)}
     decision = decide(comparison, measured, read_history(params.history), replace(params, as_of=law_day(params)))
