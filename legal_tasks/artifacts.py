@@ -122,6 +122,10 @@ class Store:
         """Folder for checkpoints of this key; it outlives a failed attempt and is removed when the artifact is there."""
         return self.root / ".work" / step / key[:16]
 
+    def lease(self, step: str, key: str) -> Lease:
+        """The lease under which this key is made; not taken yet."""
+        return Lease(self.root / ".leases" / f"{step}-{key[:16]}.json", {"step": step, "key": key})
+
     def find(self, step: str, key: str) -> Artifact | None:
         """The finished artifact of this key, or None."""
         folder = self.folder(step, key)
@@ -153,7 +157,7 @@ class Store:
 
         Only one process makes a key at a time; others wait for it and take its result (see `legal_tasks.lease`).
         """
-        with Lease(self.root / ".leases" / f"{step}-{key[:16]}.json", {"step": step, "key": key}) as lease:
+        with self.lease(step, key) as lease:
             found = self.find(step, key)
             if found is not None and (not recompute or lease.waited):
                 return found

@@ -6,6 +6,7 @@ The heartbeat is the file's modification time. A holder that is gone (no such pr
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -33,6 +34,25 @@ def process_start(pid: int) -> str | None:
     return None if fields[0] in ("Z", "X") else fields[19]
 
 
+_held: list[Path] = []
+
+
+def awaited_path(path: Path) -> Path:
+    """The file that who waits for a lease touches, so that the holder knows that somebody wants its result."""
+    return path.with_name(path.name + ".awaited")
+
+
+def last_awaited() -> float:
+    """When somebody last waited for a lease that this process holds, seconds since 1970; 0 for never."""
+    times = []
+    for path in list(_held):
+        try:
+            times.append(awaited_path(path).stat().st_mtime)
+        except FileNotFoundError:
+            continue
+    return max(times, default=0.0)
+
+
 class Lease:
     """`with Lease(path, about):` holds the lease; waits while somebody alive holds it. `waited` tells whether it had to."""
 
@@ -53,6 +73,7 @@ class Lease:
             "session": os.getsid(0),
             "host": socket.gethostname(),
             "started": time.time(),
+            "progress": os.environ.get("LEXLOOP_PROGRESS"),
         }
         temporary = self.path.with_name(f"{self.path.name}.{os.getpid()}.{threading.get_ident()}")
         temporary.write_text(json.dumps(holder), "utf-8")
@@ -64,10 +85,19 @@ class Lease:
             temporary.unlink()
         return True
 
-    def _holder(self) -> tuple[dict[str, Any], float, os.stat_result] | None:
+    def holder(self) -> dict[str, Any] | None:
+        """Who holds it now (after a holder that is gone or silent has lost it), or None where it is free."""
+        self._break_if_dead()
+        seen = self._holder()
+        if seen is None:
+            return None
+        awaited_path(self.path).touch()
+        return seen[0]
+
+    def _holder(self) -> tuple[dict[str, Any], float] | None:
         try:
-            stat = self.path.stat()
-            return json.loads(self.path.read_text("utf-8")), time.time() - stat.st_mtime, stat
+            beat = self.path.stat().st_mtime
+            return json.loads(self.path.read_text("utf-8")), time.time() - beat
         except FileNotFoundError:
             return None
 
@@ -75,7 +105,7 @@ class Lease:
         seen = self._holder()
         if seen is None:
             return
-        holder, silent_s, stat = seen
+        holder, silent_s = seen
         here = holder["host"] == socket.gethostname()
         alive = here and process_start(holder["pid"]) == holder["pid_start"]
         if (alive or not here) and silent_s < self.silence_s:
@@ -84,13 +114,12 @@ class Lease:
             target = holder["session"] if holder["session"] != os.getsid(0) else None
             print(f"lease {self.path.name}: holder {holder['pid']} silent for {silent_s:.0f} s, ending it", flush=True)
             kill_session(target, holder["pid"])
-        aside = self.path.with_name(f"{self.path.name}.broken.{os.getpid()}")
-        try:
-            if self.path.stat().st_ino == stat.st_ino:
-                os.rename(self.path, aside)
-                aside.unlink()
-        except FileNotFoundError:
-            return
+        # One breaker at a time: between two, one would remove the lease that the other has just taken.
+        with open(self.path.with_name(self.path.name + ".breaking"), "w") as guard:
+            fcntl.flock(guard, fcntl.LOCK_EX)
+            now = self._holder()
+            if now is not None and now[0] == holder:
+                self.path.unlink()
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_S):
@@ -104,12 +133,12 @@ class Lease:
         told = False
         while not self._try_create():
             self.waited = True
-            self._break_if_dead()
-            seen = self._holder()
-            if seen is not None and not told:
+            holder = self.holder()
+            if holder is not None and not told:
                 told = True
-                print(f"lease {self.path.name} is held by process {seen[0]['pid']}: waiting for it", flush=True)
+                print(f"lease {self.path.name} is held by process {holder['pid']}: waiting for it", flush=True)
             time.sleep(self.poll_s)
+        _held.append(self.path)
         self._thread = threading.Thread(target=self._beat, daemon=True)
         self._thread.start()
         return self
@@ -118,6 +147,8 @@ class Lease:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
+        _held.remove(self.path)
+        awaited_path(self.path).unlink(missing_ok=True)
         seen = self._holder()
         if seen is not None and seen[0]["pid"] == os.getpid() and seen[0]["pid_start"] == process_start(os.getpid()):
             self.path.unlink(missing_ok=True)

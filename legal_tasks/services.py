@@ -3,7 +3,9 @@
     python -m legal_tasks.services up|stop|status
 
 Everything binds to 127.0.0.1. Every process carries LEXLOOP_SERVICES=<var folder> in its environment: `stop` ends by it
-whatever is left, also after the supervisor itself was killed.
+whatever is left, also after the supervisor itself was killed; `up` then ends the services that are left and spares the
+steps at work, to which the restarted scheduler's tasks attach. A service that is restarted first ends what an earlier one
+of its name left behind.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ from legal_tasks.setup import nginx_path, python_of
 from legal_tasks.step import REPOSITORY, StepError, var_folder
 
 MARK = "LEXLOOP_SERVICES"
+NAME = "LEXLOOP_SERVICE"  # of the service that a process belongs to
+STEP = "LEXLOOP_DAG_RUN"  # what a step has in its environment and a service has not
 START_TIMEOUT_S = 180
 
 
@@ -196,10 +200,11 @@ def write_supervisor_config() -> Path:
         "[supervisorctl]",
         f"serverurl=unix://{socket_path}",
     ]
-    for name, argv in programs().items():
+    python = str(python_of("orchestrator"))
+    for name in programs():
         lines += [
             f"[program:{name}]",
-            "command=" + " ".join(argv).replace("%", "%%"),
+            "command=" + " ".join([python, "-m", "legal_tasks.services", "run", name]).replace("%", "%%"),
             f"stdout_logfile={logs}/{name}.log",
             "redirect_stderr=true",
             "stdout_logfile_maxbytes=20MB",
@@ -211,16 +216,31 @@ def write_supervisor_config() -> Path:
             "stopasgroup=" + ("false" if name == "releaser" else "true"),
             "killasgroup=true",
         ]
-        if name == "mlflow":
-            lines.append('environment=MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false"')
     path = var / "supervisord.conf"
     write_private(path, "\n".join(lines) + "\n")
     return path
 
 
-def marked_processes() -> dict[int, str]:
-    """{pid: command line} of live processes that were started for this var folder, except this one's own line."""
+def run_service(name: str) -> None:
+    """Become the service `name`, after ending what an earlier one left: orphans would keep its port or its tasks."""
+    argv = programs().get(name)
+    if argv is None:
+        raise StepError(f"run {name}: there is no such service; there are {', '.join(programs())}")
+    for pid in marked_processes(service=name, steps=False):
+        _send(pid, signal.SIGKILL)
+    values = {**os.environ, NAME: name}
+    if name == "mlflow":
+        values["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+    os.execve(argv[0], argv, values)
+
+
+def marked_processes(service: str | None = None, steps: bool = True) -> dict[int, str]:
+    """{pid: command line} of live processes that were started for this var folder, except this one's own line.
+
+    `service`: only those of one service; `steps=False`: without the steps that work for a DAG run, and their children.
+    """
     wanted = f"{MARK}={var_folder()}".encode()
+    wanted_name = f"{NAME}={service}".encode()
     own = {os.getpid()}
     parent = os.getppid()
     while parent > 1:
@@ -232,7 +252,10 @@ def marked_processes() -> dict[int, str]:
         if not entry.name.isdigit() or int(entry.name) in own:
             continue
         try:
-            if wanted in (entry / "environ").read_bytes().split(b"\0"):
+            values = (entry / "environ").read_bytes().split(b"\0")
+            if wanted not in values or (service and wanted_name not in values):
+                continue
+            if steps or not any(value.startswith(STEP.encode() + b"=") for value in values):
                 found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue
@@ -291,7 +314,14 @@ def up() -> bool:
     """Start what does not run and wait until it answers; returns True where something had to be started."""
     if is_up():
         return False
-    stop(quiet=True)
+    if supervisor_pid() is not None:
+        control("start", "all", quiet=True)
+        wait_healthy()
+        return True
+    # A killed supervisor: its services are ended at once, so that no scheduler ends its tasks in passing.
+    for pid in marked_processes(steps=False):
+        _send(pid, signal.SIGKILL)
+    _wait_gone(set(marked_processes(steps=False)), 10)
     if nginx_path() is None:
         raise StepError("nginx is missing; install it: apt-get install nginx-light (make setup does it for root)")
     Ports.read().check_free()
@@ -341,8 +371,9 @@ def stop(quiet: bool = False) -> None:
         os.kill(pid, signal.SIGTERM)
         _wait_gone({pid}, 60)
     left = marked_processes()
-    for victim in left:
-        _send(victim, signal.SIGTERM)
+    services = marked_processes(steps=False)
+    for victim in left:  # a step would take the end of its scheduler for a reason to go on
+        _send(victim, signal.SIGTERM if victim in services else signal.SIGKILL)
     _wait_gone(set(left), 10)
     for victim in marked_processes():
         _send(victim, signal.SIGKILL)
@@ -366,33 +397,42 @@ def _wait_gone(pids: set[int], timeout_s: float) -> None:
         time.sleep(0.2)
 
 
-def status() -> int:
-    """Print a line per service; 0 when all run."""
-    if supervisor_pid() is None:
-        print("not running; start with: make up")
-        return 3
+def control(*words: str, quiet: bool = False) -> int:
+    """Let supervisorctl do something; its exit code."""
     argv = [
         str(python_of("orchestrator")),
         "-m",
         "supervisor.supervisorctl",
         "-c",
         str(var_folder() / "supervisord.conf"),
-        "status",
+        *words,
     ]
-    code = subprocess.run(argv, env={**os.environ, **environment()}).returncode
+    return subprocess.run(argv, env={**os.environ, **environment()}, stdout=subprocess.DEVNULL if quiet else None).returncode
+
+
+def status() -> int:
+    """Print a line per service; 0 when all run."""
+    if supervisor_pid() is None:
+        print("not running; start with: make up")
+        return 3
+    code = control("status")
     print(f"Airflow {airflow_url()}   MLflow {mlflow_url()}   gateway http://127.0.0.1:{Ports.read().gateway}/v1")
     return code
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m legal_tasks.services", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("action", choices=["up", "stop", "status"])
-    action = parser.parse_args(argv).action
+    parser.add_argument("action", choices=["up", "stop", "status", "run"])
+    parser.add_argument("service", nargs="?", default="", help="run: the service to become (the supervisor does this)")
+    arguments = parser.parse_args(argv)
+    action = arguments.action
     from legal_tasks.tracking import TrackingError
 
     try:
         if action == "status":
             return status()
+        if action == "run":
+            run_service(arguments.service)
         if action == "stop":
             stop()
         elif up():

@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from legal_tasks import artifacts, settings, tracking
+from legal_tasks import artifacts, attempt, settings, tracking
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 EXIT_DONE, EXIT_BUG, EXIT_CALLER, EXIT_SKIPPED = 0, 1, 2, 99
@@ -327,6 +327,10 @@ def execute(
         shutil.rmtree(side.root, ignore_errors=True)
         artifact = dataclasses.replace(made, path=output.absolute())
     else:
+        if attempt.current() is not None and (lease := target.lease(step, key)).holder() is not None:
+            from legal_tasks.attend import become_follower
+
+            become_follower(lease)
         artifact = target.make(step, key, work, describe=describe, recompute=recompute)
     if artifact.reused:
         _tell_reuse(artifact, describe)
@@ -373,6 +377,7 @@ def main(name: str, argv: Sequence[str] | None = None) -> int:
     note = arguments["_report"] or (Path(os.environ["LEXLOOP_RESULT"]) if os.environ.get("LEXLOOP_RESULT") else None)
     given = {spec.name: arguments.get(spec.name) for spec in specs if not isinstance(spec.option, Output)}
     step = name.removeprefix("legal_tasks.")
+    attempt.begin(outlive=getattr(module, "REUSE", "always") == "always")
     try:
         params = build_params(module, name, given, arguments["profile"], arguments["set"])
         target = artifacts.Store(arguments["store"]) if arguments["store"] else None

@@ -253,7 +253,7 @@ def fit(params: Params, folder: Path, model, tokenizer, plan: Plan, device: str,
     checkpoint = checkpoints.newest(folder, fingerprint)
     resumed = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
     if checkpoint:
-        print(f"resuming at update {resumed} of {plan.updates} from {checkpoint}", flush=True)
+        print(f"resumed from step {resumed} of {plan.updates}: {checkpoint}", flush=True)
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.monotonic() - started
