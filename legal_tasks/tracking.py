@@ -1,29 +1,43 @@
 """MLflow: one parent run per DAG run, one child per step, data lineage, the registry `legal-llm` and its aliases.
 
-Without MLFLOW_TRACKING_URI everything here does nothing, so that a step runs alone on a laptop. A server that does not
-answer when a step starts is a TrackingError (the caller can start it); one that goes away later never costs the result:
-what could not be logged is said, and stands in the artifact's report.
+Without MLFLOW_TRACKING_URI everything here does nothing, so that a step runs alone on a laptop. A server that is away
+costs no step its work: what it should be told lies in a journal (legal_tasks/journal.py) and is sent by a thread, or by
+who comes later. A promotion needs the server: it waits, then fails with the address.
 
     python -m legal_tasks.tracking close --dag-run ID --status FINISHED|FAILED|KILLED
+    python -m legal_tasks.tracking replay        # send what lies in journals
+    python -m legal_tasks.tracking reap [--keep ID ...]   # end runs that nobody works on any more
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import os
 import socket
 import sys
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from legal_tasks import journal, lease
+from legal_tasks.journal import Journal
+
 MODEL = "legal-llm"
 TAG_DAG_RUN = "lexloop.dag_run_id"
 TAG_KEY = "lexloop.key"
 TAG_STEP = "lexloop.step"
+TAG_JOURNAL = "lexloop.journal"
+TAG_SEAT = "lexloop.seat"
+TAG_PROCESS = "lexloop.process"  # host pid start-time
+SEND_EVERY_S = 1.0
+BACK_OFF_S = 5.0  # after a failure
+LAST_TRY_S = 20.0  # a step that ends waits so long for its thread
 PARAM_LIMIT = 6000  # characters, MLflow's bound
 
 
@@ -66,45 +80,144 @@ def metric_name(text: str) -> str:
     return "".join(c if (c.isascii() and c.isalnum()) or c in "_-./: " else "_" for c in text)
 
 
+def seat() -> str:
+    """Which machine and var folder runs belong to: servers are shared, and a reaper ends its own seat's runs only."""
+    return f"{socket.gethostname()}:{journal.folder().parent}"
+
+
+def failures() -> tuple[type[Exception], ...]:
+    """What talking to a server that is away, restarting or too slow raises."""
+    from mlflow.exceptions import MlflowException
+
+    return (TrackingError, MlflowException, OSError)
+
+
+class Sender:
+    """Brings a journal's entries to MLflow, each at least once; twice is once, see `journal`."""
+
+    def __init__(self, entries: list[dict[str, Any]]):
+        self.entries = entries
+        self.sent = 0
+        self.client: Any = None
+        self.run_id: str | None = None
+        self.parent_id: str | None = None
+        self.url: str | None = None
+        self.lock = threading.Lock()
+
+    def send(self) -> bool:
+        """Whether MLflow has everything now."""
+        with self.lock:
+            try:
+                check_reachable(uri() or "")
+                if self.run_id is None:
+                    self.connect()
+                while self.sent < len(self.entries):
+                    self.sent = self._send_some(self.sent)
+            except failures() as error:
+                print(f"MLflow: {type(error).__name__}, the journal keeps what it does not have yet", flush=True)
+                return False
+            return True
+
+    def connect(self) -> None:
+        """Find or make the run of this journal."""
+        client = self.client = self.client or _client()
+        about = self.entries[0]["open"]
+        parent = find_parent(client, about["dag_run"], experiment=about["experiment"]) if about["dag_run"] else None
+        experiment = parent.info.experiment_id if parent else _experiment(client, about["experiment"])
+        self.parent_id = parent.info.run_id if parent else None
+        found = client.search_runs([experiment], f"tags.`{TAG_JOURNAL}` = '{about['id']}'", max_results=1)
+        if found:
+            run_id = found[0].info.run_id
+        else:
+            tags = {**about["tags"], TAG_JOURNAL: about["id"]}
+            tags |= {"mlflow.parentRunId": self.parent_id, TAG_DAG_RUN: about["dag_run"]} if self.parent_id else {}
+            run_id = client.create_run(experiment, start_time=about["start"], tags=tags, run_name=about["name"]).info.run_id
+            _log_start(client, run_id, about["params"], about["inputs"])
+        self.url = run_url(uri() or "", experiment, run_id)
+        _note_path(about["tags"][TAG_KEY]).parent.mkdir(parents=True, exist_ok=True)
+        _note_path(about["tags"][TAG_KEY]).write_text(self.url, "utf-8")
+        self.run_id = run_id
+
+    def _send_some(self, start: int) -> int:
+        """Send the entries from `start` on that fit in one request; the number of the first that was not sent."""
+        from mlflow.entities import Metric
+
+        entry = self.entries[start]
+        if "metrics" not in entry and "summary" not in entry:
+            if "again" in entry:
+                self.client.update_run(self.run_id, status="RUNNING")
+            if "end" in entry:
+                self.client.set_terminated(self.run_id, entry["end"], entry["at"])
+            return start + 1
+        kind = "metrics" if "metrics" in entry else "summary"
+        points: list[Any] = []
+        while start < len(self.entries) and kind in self.entries[start]:
+            if points and len(points) + len(self.entries[start][kind]) > 900:
+                break
+            points += self.entries[start][kind]
+            start += 1
+        target = self.run_id if kind == "metrics" else self.parent_id
+        if target is not None:
+            for first in range(0, len(points), 900):
+                self.client.log_batch(target, metrics=[Metric(*point) for point in points[first : first + 900]])
+        return start
+
+
 class Run:
     """A child run that is being written, or nothing at all where no MLflow is named."""
 
-    def __init__(self, client: Any = None, run_id: str | None = None, parent_id: str | None = None, url: str | None = None):
-        self.client, self.run_id, self.parent_id, self.url = client, run_id, parent_id, url
-        self.pending: list[Any] = []
+    def __init__(self, book: Journal | None = None):
+        self.book = book
+        self.sender = Sender(book.entries) if book else None
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self._work, daemon=True)
+
+    @property
+    def run_id(self) -> str | None:
+        return self.sender.run_id if self.sender else None
+
+    @property
+    def url(self) -> str | None:
+        return self.sender.url if self.sender else None
+
+    def start(self) -> None:
+        if self.sender is not None:
+            self.sender.send()
+            self.thread.start()
+
+    def _work(self) -> None:
+        pause = SEND_EVERY_S
+        while not self.stop.wait(pause):
+            assert self.sender is not None
+            pending = self.sender.sent < len(self.sender.entries)
+            pause = SEND_EVERY_S if not pending or self.sender.send() else BACK_OFF_S
 
     def log_metrics(self, numbers: Mapping[str, float], step: int = 0) -> None:
-        if self.client is None:
-            return
-        from mlflow.entities import Metric
-
-        now = int(time.time() * 1000)
-        self.pending += [Metric(metric_name(name), float(value), now, step) for name, value in numbers.items()]
-        self._flush(self.run_id)
-
-    def _flush(self, run_id: str | None) -> None:
-        from mlflow.exceptions import MlflowException
-
-        try:
-            while self.pending:
-                self.client.log_batch(run_id, metrics=self.pending[:900])
-                del self.pending[:900]
-        except (MlflowException, OSError) as error:
-            print(f"MLflow: {len(self.pending)} numbers not logged yet ({type(error).__name__}); trying again later", flush=True)
+        if self.book is not None:
+            self.book.add_metrics({metric_name(name): float(value) for name, value in numbers.items()}, step)
 
     def finish(self, report: Mapping[str, Any], summary: bool = False) -> None:
-        if self.client is None:
+        if self.book is None:
             return
         numbers = flatten(report)
         self.log_metrics(numbers)
-        if self.pending:
-            print("MLflow: it stays away; the numbers stand in the artifact's report.json", flush=True)
-            return
-        if summary and self.parent_id:
-            from mlflow.entities import Metric
+        if summary:
+            self.book.append({"summary": [[name, value, journal.now(), 0] for name, value in numbers.items()]})
 
-            now = int(time.time() * 1000)
-            self.client.log_batch(self.parent_id, metrics=[Metric(n, v, now, 0) for n, v in list(numbers.items())[:900]])
+    def end(self, status: str) -> None:
+        """Note the status, let MLflow have the rest if it is there, keep the journal where a later attempt goes on in it."""
+        if self.book is None or self.sender is None:
+            return
+        self.book.append({"end": status, "at": journal.now()})
+        self.stop.set()
+        self.thread.join(LAST_TRY_S)
+        sent = not self.thread.is_alive() and self.sender.send()
+        if not sent:
+            print("MLflow is away: the journal keeps the rest, and the next step or `tracking replay` sends it", flush=True)
+        goes_on = status not in journal.FINAL and self.book.about["dag_run"]
+        if sent and goes_on:
+            self.book.append({"sent": True})
+        self.book.close(remove=sent and not goes_on)
 
 
 _active: list[Run] = []
@@ -142,19 +255,22 @@ def dag_name() -> str:
     return os.environ.get("LEXLOOP_DAG", "command_line")
 
 
-def find_parent(client: Any, dag_run: str, create: bool = True) -> Any:
-    """The parent run of a DAG run, made on first use."""
-    experiment = _experiment(client, dag_name())
+def find_parent(client: Any, dag_run: str, create: bool = True, experiment: str | None = None) -> Any:
+    """The parent run of a DAG run, made on first use, running again where the DAG run goes on after its end."""
+    experiment_id = _experiment(client, experiment or dag_name())
     escaped = dag_run.replace("'", "")
     found = client.search_runs(
-        [experiment], f"tags.`{TAG_DAG_RUN}` = '{escaped}' and tags.`{TAG_STEP}` = 'parent'", max_results=1
+        [experiment_id], f"tags.`{TAG_DAG_RUN}` = '{escaped}' and tags.`{TAG_STEP}` = 'parent'", max_results=1
     )
     if found:
+        if create and found[0].info.status != "RUNNING" and dag_run == os.environ.get("LEXLOOP_DAG_RUN"):
+            client.update_run(found[0].info.run_id, status="RUNNING")
         return found[0]
     if not create:
         return None
-    tags = {TAG_DAG_RUN: escaped, TAG_STEP: "parent"}
-    return client.create_run(experiment, tags=tags, run_name=dag_run)
+    reap([dag_run], client)  # the turn has passed on: what another DAG run left open will not be closed by it
+    tags = {TAG_DAG_RUN: escaped, TAG_STEP: "parent", TAG_SEAT: seat()}
+    return client.create_run(experiment_id, tags=tags, run_name=dag_run)
 
 
 def url_of(key: str) -> str | None:
@@ -183,25 +299,21 @@ def step_run(
 
     Exceptions of the `harmless` types end the run as KILLED (given up on purpose), others as FAILED.
     """
-    client = _client()
-    if client is None:
+    if uri() is None:
         yield Run()
         return
-    address = uri() or ""
     dag_run = os.environ.get("LEXLOOP_DAG_RUN")
-    parent = find_parent(client, dag_run) if dag_run else None
-    experiment = parent.info.experiment_id if parent else _experiment(client, dag_name())
-    tags = {TAG_STEP: step, TAG_KEY: key}
-    if parent is not None:
-        tags |= {"mlflow.parentRunId": parent.info.run_id, TAG_DAG_RUN: dag_run or ""}
-    created = client.create_run(experiment, tags=tags, run_name=step)
-    run_id = created.info.run_id
-    url = run_url(address, experiment, run_id)
-    run = Run(client, run_id, parent.info.run_id if parent else None, url)
-    _log_start(client, run_id, params, inputs)
-    note = _note_path(key)
-    note.parent.mkdir(parents=True, exist_ok=True)
-    note.write_text(url, "utf-8")
+    process = f"{socket.gethostname()} {os.getpid()} {lease.process_start(os.getpid())}"
+    tags = {TAG_STEP: step, TAG_KEY: key, TAG_SEAT: seat(), TAG_PROCESS: process}
+    about = {
+        **{"name": step, "experiment": dag_name(), "dag_run": dag_run, "tags": tags},
+        **{"params": {name: str(value)[:PARAM_LIMIT] for name, value in params.items()}, "inputs": dict(inputs)},
+    }
+    book = Journal(_journal_path(dag_run, step, key), about)
+    run = Run(book)
+    run.start()
+    if run.run_id is not None:
+        replay()
     _active.append(run)
     status = "FAILED"
     try:
@@ -212,13 +324,75 @@ def step_run(
         raise
     finally:
         _active.pop()
-        _terminate(client, run_id, status)
+        run.end(status)
+
+
+def _journal_path(dag_run: str | None, step: str, key: str) -> Path:
+    name = hashlib.sha256(f"{dag_name()}\n{dag_run}\n{step}\n{key}".encode()).hexdigest()[:32]
+    return journal.folder() / f"{name}.jsonl"
+
+
+def replay(dag_run: str | None = None) -> int:
+    """Send what finished or killed steps left in journals; how many could not be sent.
+
+    `dag_run`: that DAG run has ended. Its steps that were killed end as KILLED, and their journals go.
+    """
+    left = 0
+    for path in sorted(journal.folder().glob("*.jsonl")):
+        with journal.locked(path) as file:
+            if file is None:
+                continue
+            entries = journal.read(path)
+            if not entries:
+                path.unlink()
+                continue
+            over = dag_run is not None and entries[0]["open"]["dag_run"] == dag_run
+            if over and journal.ended(entries) is None:
+                entries.append({"end": "KILLED", "at": journal.now()})
+            elif "sent" in entries[-1]:
+                if over:
+                    path.unlink()
+                continue
+            if journal.ended(entries) is None:
+                continue
+            if not Sender(entries).send():
+                left += 1
+            elif over or journal.ended(entries) in journal.FINAL or not entries[0]["open"]["dag_run"]:
+                path.unlink()
+            else:
+                file.seek(0, os.SEEK_END)
+                file.write(b'{"sent": true}\n')
+    return left
+
+
+def require(timeout_s: float) -> None:
+    """Wait until MLflow answers and has everything that was journaled; TrackingError with the address after `timeout_s`.
+
+    For what must not happen without MLflow: a promotion.
+    """
+    if uri() is None:
+        return
+    deadline = time.monotonic() + timeout_s
+    told = False
+    while True:
+        sent = _active[-1].sender.send() if _active and _active[-1].sender else True
+        if sent and not replay():
+            return
+        if time.monotonic() > deadline:
+            raise TrackingError(
+                f"MLflow at {uri()} has been away for {timeout_s:.0f} s, and nothing is promoted without it: start it (make up), "
+                "then clear this task"
+            )
+        if not told:
+            told = True
+            print(f"waiting up to {timeout_s:.0f} s for MLflow at {uri()}: nothing is promoted without it", flush=True)
+        time.sleep(2)
 
 
 def _log_start(client: Any, run_id: str, params: Mapping[str, Any], inputs: Mapping[str, str]) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag, Param
 
-    values = [Param(name, str(value)[:PARAM_LIMIT]) for name, value in params.items()]
+    values = [Param(name, str(value)) for name, value in params.items()]
     client.log_batch(run_id, params=values)
     datasets = [
         DatasetInput(
@@ -230,24 +404,15 @@ def _log_start(client: Any, run_id: str, params: Mapping[str, Any], inputs: Mapp
         client.log_inputs(run_id, datasets)
 
 
-def _terminate(client: Any, run_id: str, status: str) -> None:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        client.set_terminated(run_id, status)
-    except (MlflowException, OSError) as error:
-        print(f"MLflow: could not close run {run_id} as {status} ({type(error).__name__})", flush=True)
-
-
 def register_model(digest: str, source: str, tags: Mapping[str, str], aliases: Mapping[str, str] | None = None) -> str | None:
     """Register a version of `legal-llm` whose artifact has this digest (once) and return its number.
 
     `aliases` maps an alias to a digest; each is set to that digest's version, so that they follow the release state.
     Returns None without MLflow.
     """
-    client = _client()
-    if client is None:
+    if uri() is None:
         return None
+    client = _client()
     from mlflow.exceptions import MlflowException
 
     try:
@@ -285,33 +450,100 @@ def _create_version(client: Any, digest: str, source: str, tags: Mapping[str, st
 
 
 def close_run(dag_run: str, status: str) -> None:
-    """End the parent run of a DAG run, and children that were left RUNNING."""
-    client = _client()
-    if client is None:
+    """End the parent run of a DAG run, and children that were left RUNNING. TrackingError where MLflow is away."""
+    if uri() is None:
         return
+    client = _client()
+    replay(dag_run)
     parent = find_parent(client, dag_run, create=False)
     if parent is None:
         return
     children = client.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
     for child in children:
         if child.info.status == "RUNNING":
-            _terminate(client, child.info.run_id, "KILLED")
-    _terminate(client, parent.info.run_id, status)
+            client.set_terminated(child.info.run_id, "KILLED")
+    client.set_terminated(parent.info.run_id, status)
+
+
+def close_later(dag_run: str, status: str) -> None:
+    """Note that a DAG run has ended, for when MLflow is back."""
+    journal.folder().mkdir(parents=True, exist_ok=True)
+    name = hashlib.sha256(f"{dag_name()}\n{dag_run}".encode()).hexdigest()[:32]
+    path = journal.folder() / f"{name}.close"
+    path.write_text(json.dumps({"dag": dag_name(), "dag_run": dag_run, "status": status}), "utf-8")
+
+
+def reap(keep: Sequence[str] = (), client: Any = None) -> list[str]:
+    """End this seat's RUNNING runs that nobody works on: parents of DAG runs not in `keep`, steps whose process is gone.
+
+    Returns the ids of the runs that were ended, as KILLED or as their DAG run's end was noted.
+    """
+    client = client or _client()
+    for dag_run in {_dag_run_of(path) for path in journal.folder().glob("*.jsonl")} - {None, *keep}:
+        replay(dag_run)
+    noted = {}
+    for path in journal.folder().glob("*.close"):
+        note = json.loads(path.read_text("utf-8"))
+        noted[note["dag_run"]] = (note["status"], path)
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    found = client.search_runs(experiments, f"tags.`{TAG_SEAT}` = '{seat()}' and attributes.status = 'RUNNING'")
+    ended = []
+    for run in found:
+        dag_run = run.data.tags.get(TAG_DAG_RUN, "")
+        if (dag_run and dag_run in keep) or (run.data.tags.get(TAG_STEP) != "parent" and _alive(run.data.tags)):
+            continue
+        client.set_terminated(run.info.run_id, noted.get(dag_run, ("KILLED",))[0])
+        ended.append(run.info.run_id)
+    for dag_run, (_, path) in noted.items():
+        if dag_run not in keep:
+            path.unlink(missing_ok=True)
+    return ended
+
+
+def _dag_run_of(path: Path) -> str | None:
+    entries = journal.read(path) if path.exists() else []
+    return entries[0]["open"]["dag_run"] if entries else None
+
+
+def _alive(tags: Mapping[str, str]) -> bool:
+    """Whether the process that a run's tag names works; one on another machine counts as alive."""
+    host, pid, started = tags.get(TAG_PROCESS, "? 0 ?").split(" ")
+    return host != socket.gethostname() or lease.process_start(int(pid)) == started
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m legal_tasks.tracking", description=__doc__.splitlines()[0] if __doc__ else ""
     )
-    parser.add_argument("action", choices=["close"])
-    parser.add_argument("--dag-run", required=True, help="id of the DAG run")
-    parser.add_argument("--status", required=True, choices=["FINISHED", "FAILED", "KILLED"])
+    parser.add_argument("action", choices=["close", "replay", "reap"])
+    parser.add_argument("--dag-run", help="close: id of the DAG run")
+    parser.add_argument("--status", choices=["FINISHED", "FAILED", "KILLED"], help="close: how it ended")
+    parser.add_argument("--keep", action="append", default=[], help="reap: id of a DAG run that is at work")
     arguments = parser.parse_args(argv)
+    if arguments.action == "close" and not (arguments.dag_run and arguments.status):
+        parser.error("close needs --dag-run and --status")
+    if uri() is None:
+        print("MLFLOW_TRACKING_URI is not set: nothing to do")
+        return 0
     try:
-        close_run(arguments.dag_run, arguments.status)
-    except TrackingError as error:
+        return _do(arguments)
+    except failures() as error:
         print(f"error: {error}", file=sys.stderr)
+        if arguments.action == "close":
+            close_later(arguments.dag_run, arguments.status)
+            print("noted: the run is closed when MLflow is back", file=sys.stderr)
         return 2
+
+
+def _do(arguments: argparse.Namespace) -> int:
+    if arguments.action == "close":
+        close_run(arguments.dag_run, arguments.status)
+    elif arguments.action == "reap":
+        print(f"{len(reap(arguments.keep))} runs ended")
+    else:
+        left = replay()
+        print(f"{left} journals could not be sent" if left else "MLflow has everything")
+        return 2 if left else 0
     return 0
 
 

@@ -23,6 +23,7 @@ class Params:
     model: Annotated[Path, Input("folder made by compression.compress")]
     output: Annotated[Path, Output("folder with release.json")]
     timeout_s: Annotated[float, Runtime("wait so long for the releaser, seconds")] = 600.0
+    mlflow_timeout_s: Annotated[float, Runtime("wait so long for MLflow, without which nothing is promoted, seconds")] = 900.0
 
     def __post_init__(self) -> None:
         if self.timeout_s <= 0:
@@ -76,6 +77,7 @@ def run(params: Params) -> Report:
     from legal_tasks.serving.state import Conflict, Database
 
     decision = read_decision(params.decision)
+    tracking.require(params.mlflow_timeout_s)
     began = time.monotonic()
     digest = artifacts.digest_path(params.model)
     source = str(params.model.absolute())

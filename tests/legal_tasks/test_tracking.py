@@ -106,7 +106,91 @@ def test_without_an_address_nothing_happens(monkeypatch):
     assert run.url is None and tracking.register_model("d", "/nowhere", {}) is None
 
 
-def test_a_server_that_is_away_is_named(monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    with pytest.raises(tracking.TrackingError, match="127.0.0.1:9"), tracking.step_run("data.clean", "key", {}, {}):
-        raise AssertionError("the step must not start")
+AWAY = "http://127.0.0.1:9"
+
+
+def curve(client, run):
+    return [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, "loss")]
+
+
+def test_what_was_told_while_the_server_was_away_is_there_afterwards_and_once_only(seat, server, monkeypatch, tmp_path):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", AWAY)
+    with tracking.step_run("training.lora", "key-away", {"r": 8}, {"data": "e" * 64}) as run:
+        for number in range(5):
+            tracking.log_metrics({"loss": 5.0 - number}, step=number)
+        run.finish({"loss_last": 1.0})
+    assert run.url is None and tracking.replay() == 1
+    (file,) = (tmp_path / "mlflow-journal").glob("*.jsonl")
+    copy = file.read_bytes()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    assert tracking.replay() == 0 and not file.exists()
+    file.write_bytes(copy)  # as if the answer to the sending had been lost
+    assert tracking.replay() == 0
+    (child,) = runs(seat, "training.lora")
+    assert curve(seat, child) == [(n, 5.0 - n) for n in range(5)]
+    assert child.info.status == "FINISHED" and child.data.params == {"r": "8"} and child.data.metrics["loss_last"] == 1.0
+    assert len(child.inputs.dataset_inputs) == 1
+
+
+KILLED = """
+import os
+from legal_tasks import tracking
+with tracking.step_run("training.lora", "key-killed", {"r": 8}, {}):
+    for number in range(4):
+        tracking.log_metrics({"loss": 9.0 - number}, step=number)
+    os._exit(9)
+"""
+
+
+def test_a_killed_steps_next_attempt_goes_on_in_the_same_run_without_repeating_points(seat, repository):
+    values = {**os.environ, "PYTHONPATH": str(repository)}
+    assert subprocess.run([sys.executable, "-c", KILLED], env=values).returncode == 9
+    with tracking.step_run("training.lora", "key-killed", {"r": 8}, {}):
+        for number in range(2, 6):  # from the checkpoint at 2 on
+            tracking.log_metrics({"loss": 9.0 - number}, step=number)
+    (child,) = runs(seat, "training.lora")
+    assert curve(seat, child) == [(n, 9.0 - n) for n in range(6)] and child.info.status == "FINISHED"
+
+
+def test_a_failed_step_that_is_done_again_is_one_run(seat):
+    for fails in (True, False):
+        try:
+            with tracking.step_run("training.lora", "key-again", {}, {}):
+                tracking.log_metrics({"loss": 1.0}, step=1)
+                if fails:
+                    raise RuntimeError("planted")
+        except RuntimeError:
+            assert runs(seat, "training.lora")[0].info.status == "FAILED"
+    (child,) = runs(seat, "training.lora")
+    assert child.info.status == "FINISHED" and curve(seat, child) == [(1, 1.0)]
+
+
+def test_runs_that_nobody_works_on_are_ended_and_those_at_work_are_not(seat, repository, monkeypatch):
+    values = {**os.environ, "PYTHONPATH": str(repository)}
+    subprocess.run([sys.executable, "-c", KILLED], env=values)
+    assert [run.info.status for run in runs(seat)] == ["RUNNING", "RUNNING"]
+    own = os.environ["LEXLOOP_DAG_RUN"]
+    assert tracking.reap([own]) == []
+    monkeypatch.setenv("LEXLOOP_DAG_RUN", "the_next_run")
+    with tracking.step_run("data.clean", "key-next", {}, {}):
+        assert [run.info.status for run in runs(seat)] == ["RUNNING", "RUNNING"]  # the next DAG run's own
+        monkeypatch.setenv("LEXLOOP_DAG_RUN", own)
+        assert {run.info.status for run in runs(seat)} == {"KILLED"}
+
+
+def test_a_dag_run_that_ended_while_the_server_was_away_is_closed_as_it_ended(seat, server, monkeypatch):
+    with tracking.step_run("data.clean", "key-closed", {}, {}):
+        pass
+    own = os.environ["LEXLOOP_DAG_RUN"]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", AWAY)
+    assert tracking.main(["close", "--dag-run", own, "--status", "FINISHED"]) == 2
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    tracking.reap()
+    assert {run.info.status for run in runs(seat)} == {"FINISHED"}
+
+
+def test_a_promotion_waits_for_the_server_and_then_fails_with_its_address(monkeypatch, tmp_path):
+    monkeypatch.setenv("LEXLOOP_VAR", str(tmp_path))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", AWAY)
+    with pytest.raises(tracking.TrackingError, match="127.0.0.1:9"), tracking.step_run("serving.release", "key", {}, {}):
+        tracking.require(0.1)
