@@ -76,7 +76,7 @@ class Attempt:
     def __init__(self, outlive: bool, log: Path):
         self.outlive, self.log = outlive, log
         self.above = ancestors(GENERATIONS)
-        self.ending = False
+        self.ending = self.leaving = False
 
     def orphaned(self) -> bool:
         """One of those that started this process is gone."""
@@ -95,7 +95,8 @@ class Attempt:
         return self.outlive and self.orphaned() and not self.ending
 
     def on_term(self, *_: object) -> None:
-        if not self.keeps_going():
+        if not self.leaving and not self.keeps_going():
+            self.leaving = True  # once: a second one would interrupt the clearing up
             sys.exit(128 + signal.SIGTERM)
 
     def watch(self) -> None:

@@ -155,7 +155,7 @@ def programs() -> dict[str, list[str]]:
     var, ports = var_folder(), Ports.read()
     airflow = [str(python_of("orchestrator")), "-m", "airflow"]
     found: dict[str, list[str]] = {}
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
+    if mlflow_url() == f"http://127.0.0.1:{ports.mlflow}":  # else somebody else's server is named
         found["mlflow"] = [
             *(str(python_of("ml")), "-m", "mlflow", "server", "--workers", "1"),
             *("--host", "127.0.0.1", "--port", str(ports.mlflow)),

@@ -47,6 +47,8 @@ class DueDates(CronTriggerTimetable):
     def next_dagrun_info(
         self, *, last_automated_data_interval: DataInterval | None, restriction: TimeRestriction
     ) -> DagRunInfo | None:
+        if restriction.catchup:  # a range of dates is asked for (a backfill, the calendar), not the next run
+            return super().next_dagrun_info(last_automated_data_interval=last_automated_data_interval, restriction=restriction)
         import pendulum
 
         paused, planned = plan_of(self.dag_id)

@@ -91,7 +91,7 @@ def take_turn(context: Any) -> None:
 def begin(context: Any) -> None:
     """Before the first task: is this month's run somebody else's? Then take the turn."""
     run = context["dag_run"]
-    scheduled = str(getattr(run.run_type, "value", run.run_type)) == "scheduled"
+    scheduled = str(getattr(run.run_type, "value", run.run_type)) in ("scheduled", "backfill")
     month = month_of(run.run_after)
     if scheduled:
         skip_if_done(context, month)
