@@ -348,3 +348,12 @@ def test_a_lowered_bound_on_the_command_line_exits_2(tmp_path, capsys):
     )
     assert code == 2
     assert "domain-bound-reason" in capsys.readouterr().err
+
+
+def test_the_profile_for_injections_lets_nothing_through_outside_their_seats(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("LEXLOOP_FAULTS", raising=False)
+    code = main(
+        "legal_tasks.evaluation.gate", ["--profile", "faults", "--comparison", str(tmp_path), "--output", str(tmp_path / "o")]
+    )
+    assert code == 2
+    assert "LEXLOOP_FAULTS" in capsys.readouterr().err
