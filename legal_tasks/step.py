@@ -248,6 +248,11 @@ def store() -> artifacts.Store:
     return _current.get("store") or artifacts.Store(os.environ.get("LEXLOOP_STORE", var_folder() / "store"))
 
 
+def recomputing() -> bool:
+    """Whether the running step was told to do its work again although there is a result."""
+    return bool(_current.get("recompute"))
+
+
 def progress(done: float, total: float, **numbers: float | str) -> None:
     """Tell how far the step is: a line on standard output, and `LEXLOOP_PROGRESS` (a file) for who follows the run."""
     now = time.time()
@@ -267,10 +272,10 @@ def progress(done: float, total: float, **numbers: float | str) -> None:
 
 
 @contextmanager
-def _running(target: artifacts.Store, work: Path) -> Iterator[None]:
+def _running(target: artifacts.Store, work: Path, recompute: bool) -> Iterator[None]:
     before = dict(_current)
     _current.clear()
-    _current.update(store=target, work=work)
+    _current.update(store=target, work=work, recompute=recompute)
     try:
         yield
     finally:
@@ -300,6 +305,7 @@ def execute(
         "inputs": inputs,
         "environment": environment_lock(),
         "code": code_digest(),
+        "run": os.environ.get("LEXLOOP_DAG_RUN", "by hand"),
     }
     run_url = None
     side = artifacts.Store(output.absolute().parent / f".{output.name}.store") if output is not None else target
@@ -307,7 +313,7 @@ def execute(
 
     def work(folder: Path) -> dict[str, Any]:
         nonlocal run_url
-        with _running(target, checkpoints), tracking.step_run(step, key, values, inputs, (Skip,)) as run:
+        with _running(target, checkpoints, recompute), tracking.step_run(step, key, values, inputs, (Skip,)) as run:
             report = dataclasses.asdict(module.run(dataclasses.replace(params, **{output_name: folder})))
             run.finish(report, summary=getattr(module, "SUMMARY", False))
             run_url = run.url
@@ -347,7 +353,10 @@ def execute(
 
 def _tell_reuse(artifact: artifacts.Artifact, describe: dict[str, Any]) -> None:
     made = artifact.manifest
-    print(f"reused: {artifact.path}, made {made['created']} in {made.get('seconds', '?')} s; --recompute does it again")
+    print(
+        f"reused: {artifact.path}, made by run {made.get('run', '?')} on {made['created']} in {made.get('seconds', '?')} s; "
+        "to do it again, name this task under `recompute` (on the command line: --recompute)"
+    )
     if made.get("code") != describe["code"]:
         print("note: our code has changed since it was made (the step's VERSION has not)")
     if made.get("hardware") != artifacts.hardware():

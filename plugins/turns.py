@@ -28,11 +28,14 @@ SEEN_S = 180.0  # the two schedulers' runs of one moment are created within seco
 log = logging.getLogger(__name__)
 
 
+def var() -> Path:
+    """The folder that every run of this seat writes to."""
+    return Path(os.environ.get("LEXLOOP_VAR", Path(__file__).resolve().parents[1] / "var"))
+
+
 def folder() -> Path:
     """Where turns and periods are noted: beside the artifacts, because whoever shares the store must share the turn."""
-    repository = Path(__file__).resolve().parents[1]
-    var = Path(os.environ.get("LEXLOOP_VAR", repository / "var"))
-    return Path(os.environ.get("LEXLOOP_STORE", var / "store")) / ".turns"
+    return Path(os.environ.get("LEXLOOP_STORE", var() / "store")) / ".turns"
 
 
 @contextmanager
@@ -80,12 +83,21 @@ def take_turn(context: Any) -> None:
         if holder != told:
             told = holder
             log.warning("one retrain at a time: waiting for %(run_id)s of %(dag_id)s, which is at work", holder)
+            show_waiting(own["run_id"], ti.task_id, holder["run_id"])
         if time.monotonic() > deadline:
             raise AirflowFailException(
                 f"refused: {holder['run_id']} of {holder['dag_id']} has been at work for {WAIT_S / 3600:.0f} h; end it "
                 "(mark it failed, or switch its DAG on if it is paused), then clear this task"
             )
         time.sleep(POLL_S)
+
+
+def show_waiting(run_id: str, task_id: str, holder: str) -> None:
+    """Tell who follows the run from the command line, where it looks for a task's progress."""
+    path = var() / "runs" / run_id.replace("/", "_") / f"{task_id}.progress.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = {"done": 0, "total": 1, "eta_s": None, "numbers": {"waiting for": holder}, "time": time.time()}
+    path.write_text(json.dumps(state), "utf-8")
 
 
 def begin(context: Any) -> None:

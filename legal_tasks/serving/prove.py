@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from legal_tasks import artifacts
-from legal_tasks.step import Input, Output, Runtime, Skip, StepError, main, progress, var_folder
+from legal_tasks.step import Input, Output, Runtime, Skip, StepError, main, progress, recomputing, var_folder
 
 VERSION = 1
 REUSE = "never"
@@ -275,7 +275,8 @@ def run(params: Params) -> Report:
     from legal_tasks.compression.load import load_model
     from legal_tasks.serving import engines, gateway
 
-    skip_if_in_production(artifacts.digest_path(params.model))
+    if not recomputing():
+        skip_if_in_production(artifacts.digest_path(params.model))
     chats = read_questions(params.data, params.prompts)
     # Airflow ends a task with TERM: as an exception it lets the engine and the gateway be ended too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

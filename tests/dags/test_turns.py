@@ -9,7 +9,7 @@ from airflow.sdk.exceptions import AirflowSkipException, AirflowFailException
 
 class Airflow:  # what a task can ask: which runs exist, in which state; which DAGs are paused
     def __init__(self, dag_id, runs, paused=()):
-        self.dag_id, self.runs, self.paused = dag_id, runs, paused
+        self.dag_id, self.task_id, self.runs, self.paused = dag_id, "collect", runs, paused
     def get_dr_count(self, dag_id, logical_dates=None, run_ids=None, states=None):
         found = [r for r in self.runs if r["dag_id"] == dag_id]
         found = [r for r in found if run_ids is None or r["run_id"] in run_ids]
@@ -45,13 +45,14 @@ said = []
 second = threading.Thread(target=lambda: said.append(outcome(context(Airflow("quarterly_retrain", runs), "two"))))
 second.start(); second.join(0.5)
 waiting = second.is_alive()
+shown = json.loads((turns.var() / "runs" / "two" / "collect.progress.json").read_text())["numbers"]
 again = outcome(context(Airflow("monthly_retrain", runs), "one"))   # a retry of the first keeps the turn
 runs[0]["state"] = "failed"
 second.join(10)
-print(json.dumps([first, waiting, again, said]))
+print(json.dumps([first, waiting, shown, again, said]))
 """
     )
-    assert seen == ["one", True, "one", ["two"]]
+    assert seen == ["one", True, {"waiting for": "one"}, "one", ["two"]]
 
 
 def test_a_deleted_or_queued_holder_keeps_nobody_waiting(orchestrate):
