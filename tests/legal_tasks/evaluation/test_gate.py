@@ -180,8 +180,8 @@ def test_a_history_that_cannot_be_read_is_not_an_empty_one():
     [
         (verdicts(228), {}),  # exactly -3 points, certain
         (verdicts(226), {"general ability": "fail"}),  # -3.5 points, certain
-        (verdicts(200), {"general ability": "fail", "general ability, lower bound": "fail"}),  # -10 points
-        ("0" * 60 + "1" * 180 + "1" * 50 + "0" * 110, {"general ability, lower bound": "undecided"}),  # -2.5, 110 discordant
+        (verdicts(200), {"general ability": "fail"}),  # -10 points
+        ("0" * 60 + "1" * 180 + "1" * 50 + "0" * 110, {"general ability": "undecided"}),  # -2.5, 110 discordant
     ],
 )
 def test_general_ability_against_the_base(challenger, expected):
