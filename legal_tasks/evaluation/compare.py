@@ -185,7 +185,8 @@ def find_fault(rows: Mapping[str, list[Row]], asked: Mapping[str, Any] | None = 
 
 def _sound(row: Row) -> bool:
     """Whether the row has a verdict, and one that numbers stand behind."""
-    return row.get("correct") in (0, 1) and all(map(math.isfinite, row.get("scores") or ()))
+    scores = row.get("scores")
+    return row.get("correct") in (0, 1) and (not scores or all(map(math.isfinite, scores)))
 
 
 def compare_suite(

@@ -41,11 +41,19 @@ def _classes(columns: Sequence[Sequence[float]], clusters: Sequence[Any]) -> tup
     """
     import numpy
 
-    _, index = numpy.unique(numpy.asarray([str(name) for name in clusters]), return_inverse=True)
-    table = numpy.stack([numpy.ones(len(index)), *(numpy.asarray(column, dtype=float) for column in columns)], axis=1)
-    sums = numpy.zeros((index.max() + 1, table.shape[1]))
-    numpy.add.at(sums, index, table)
-    return numpy.unique(sums, axis=0, return_counts=True)
+    table = numpy.stack([numpy.ones(len(clusters)), *(numpy.asarray(column, dtype=float) for column in columns)], axis=1)
+    if len(set(clusters)) == len(clusters):
+        sums = table
+    else:
+        _, index = numpy.unique(numpy.asarray([str(name) for name in clusters]), return_inverse=True)
+        sums = numpy.zeros((index.max() + 1, table.shape[1]))
+        numpy.add.at(sums, index, table)
+    sizes = [int(most) + 1 for most in sums.max(axis=0)]
+    if sums.min() < 0 or (sums % 1).any() or math.prod(sizes) > 1_000_000:
+        return numpy.unique(sums, axis=0, return_counts=True)
+    counts = numpy.bincount(numpy.ravel_multi_index(list(sums.astype(int).T), sizes))  # the same classes without a sort
+    present = counts.nonzero()[0]
+    return numpy.stack(numpy.unravel_index(present, sizes), axis=1).astype(float), counts[present]
 
 
 def bootstrap(columns: Sequence[Sequence[float]], clusters: Sequence[Any], seed: int, rounds: int = ROUNDS) -> Any:
@@ -160,8 +168,10 @@ def relative_loss(new: Sequence[float], old: Sequence[float], clusters: Sequence
 
 def mcnemar_counts(new: Sequence[float], old: Sequence[float]) -> tuple[int, int]:
     """(items on which new is better, items on which it is worse)."""
-    pairs = list(zip(new, old, strict=True))
-    return sum(a > b for a, b in pairs), sum(a < b for a, b in pairs)
+    import numpy
+
+    first, second = numpy.asarray(new, dtype=float), numpy.asarray(old, dtype=float)
+    return int((first > second).sum()), int((first < second).sum())
 
 
 def mcnemar(new: Sequence[float], old: Sequence[float]) -> dict[str, float]:
