@@ -1,10 +1,11 @@
 """How often the gate errs: item rows drawn for models of known quality, compared and decided by the real functions.
 
-    make bench NAME=gate        # GATE_PAIRS=2000 GATE_CURVE=200 GATE_PART=equal,worse,better,many,history,curves
+    make bench NAME=gate        # GATE_PAIRS=2000 GATE_CURVE=100
 
 A pair is a champion (85 % right on the domain suite) and a challenger with a known true difference; 20 % of the items
 are answered differently. On the other suites base, champion and challenger are equally good, with as many items. Every
-rule is on; parity, load test and cost are given as passing. Writes benchmarks/results/gate.json and docs/gate.svg.
+rule is on; parity, load test and cost are given as passing. Writes benchmarks/results/gate.json and docs/gate.svg. What
+was drawn is kept there chunk by chunk and drawn again only where the rules have changed, so an interrupted run goes on.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 RESULT = REPOSITORY / "benchmarks" / "results" / "gate.json"
 PICTURE = REPOSITORY / "docs" / "gate.svg"
 CHAMPION, DISCORDANT = 0.85, 0.2
+CHUNKS = 20
+ROUNDS = 2_000  # of the bootstrap, a fifth of a real comparison's: its bounds then waver by 0.05 standard errors
 SUITES = {  # suite -> (kind, share right of base, champion and challenger alike)
     "case_analysis": ("case", 0.7),
     "general": ("choice", 0.6),
@@ -99,7 +102,7 @@ def draw(dice: Any, n: int, difference: float, earlier: int = 0) -> tuple[dict[s
         about[suite] = {"origin": "standing", "kind": kind, "embedded": False}
         equal = zip(asked, alike(dice, n, share, len(asked)), strict=True)
         answers[suite] = {role: rows(suite, kind, right) for role, right in equal}
-    found = compare.compare_all(about, answers) | {"roles": list(asked)}
+    found = compare.compare_all(about, answers, rounds=ROUNDS) | {"roles": list(asked)}
     merged = {row["id"]: row for row in answers["legal_exam"]["challenger"]}
     found["compression"] = {}
     for form in FORMATS:  # 4 % of the answers flip, either way alike
@@ -140,58 +143,84 @@ def decisions(pairs: int, n: int, difference: float, seed: int, earlier: int = 0
 
 
 def simulate(pairs: int, n: int, difference: float, seed: int = 0, earlier: int = 0) -> dict[str, Any]:
-    """{mode: {promoted: share of pairs, undecided: share, blocked_by: {rule: pairs}}} for one true difference."""
-    promoted, undecided = Counter[str](), Counter[str]()
-    blocked: dict[str, Counter[str]] = {"replace": Counter(), "improve": Counter()}
-    for found in decisions(pairs, n, difference, seed, earlier):
-        for mode, decision in found.items():
+    """{mode: {promoted, undecided: pairs, blocked_by: {rule: pairs}}} for one true difference."""
+    found = {mode: {"promoted": 0, "undecided": 0, "blocked_by": Counter[str]()} for mode in ("replace", "improve")}
+    for decided in decisions(pairs, n, difference, seed, earlier):
+        for mode, decision in decided.items():
             stopped = [rule for rule in decision["rules"] if rule["verdict"] not in ("pass", "not applicable")]
-            promoted[mode] += decision["decision"] == "pass"
-            undecided[mode] += bool(stopped) and all(rule["verdict"] == "undecided" for rule in stopped)
-            blocked[mode].update(rule["name"] for rule in stopped)
-    return {
-        mode: {
-            "promoted": promoted[mode] / pairs,
-            "undecided": undecided[mode] / pairs,
-            "blocked_by": dict(blocked[mode].most_common()),
-        }
-        for mode in blocked
-    }
+            row: dict[str, Any] = found[mode]
+            row["promoted"] += decision["decision"] == "pass"
+            row["undecided"] += bool(stopped) and all(rule["verdict"] == "undecided" for rule in stopped)
+            row["blocked_by"].update(rule["name"] for rule in stopped)
+    return found
 
 
-def measure_rates(part: str, pairs: int) -> list[dict[str, Any]]:
+class Drawn:
+    """What was drawn so far, in the result file: chunks of pairs, valid for the rules that decided them."""
+
+    def __init__(self) -> None:
+        from legal_tasks.artifacts import digest_files, sha256_file
+        from legal_tasks.evaluation import compare, gate, paired, rules
+
+        files = [Path(str(module.__file__)) for module in (compare, gate, paired, rules)]
+        self.code = digest_files({file.name: sha256_file(file) for file in [*files, Path(__file__)]})
+        old = json.loads(RESULT.read_text("utf-8")) if RESULT.is_file() else {}
+        self.chunks: dict[str, Any] = old.get("chunks", {}) if old.get("code") == self.code else {}
+
+    def rates(self, pairs: int, n: int, difference: float, earlier: int = 0, chunks: int = CHUNKS) -> dict[str, Any]:
+        """{mode: {promoted, undecided: share of pairs, blocked_by: {rule: pairs}}}, seconds beside it."""
+        size = max(1, pairs // chunks)
+        names = [
+            f"{n} items, {100 * difference:+g} points, {earlier} earlier, {size} pairs, seed {seed}" for seed in range(chunks)
+        ]
+        for seed, name in enumerate(names):
+            if name not in self.chunks:
+                started = time.time()
+                self.chunks[name] = simulate(size, n, difference, seed, earlier) | {"seconds": round(time.time() - started, 1)}
+                RESULT.parent.mkdir(exist_ok=True)
+                RESULT.write_text(json.dumps({"code": self.code, "chunks": self.chunks}, ensure_ascii=False, indent=1), "utf-8")
+        found: dict[str, Any] = {"pairs": size * chunks, "seconds": sum(self.chunks[name]["seconds"] for name in names)}
+        for mode in ("replace", "improve"):
+            parts = [self.chunks[name][mode] for name in names]
+            blocked = sum((Counter(part["blocked_by"]) for part in parts), Counter())
+            found[mode] = {key: sum(part[key] for part in parts) / found["pairs"] for key in ("promoted", "undecided")}
+            found[mode]["blocked_by"] = dict(blocked.most_common())
+        return found
+
+
+def measure_rates(drawn: Drawn, part: str, pairs: int) -> list[dict[str, Any]]:
     """The specified rates of one part; its pairs are drawn once and decided in both modes."""
     n, difference = PARTS[part]
-    started = time.time()
-    found = simulate(pairs, n, difference)
+    found = drawn.rates(pairs, n, difference)
     table = []
     for what, where, mode, side, bound in SPECIFIED:
         if where != part:
             continue
         promoted = found[mode]["promoted"]
-        row = {"mode": mode, "challenger": what, "items": n, "pairs": pairs, **found[mode], "bound": bound, "side": side}
+        row = {"mode": mode, "challenger": what, "items": n, "pairs": found["pairs"], **found[mode], "bound": bound, "side": side}
         row["kept"] = promoted >= bound if side == "least" else promoted <= bound
-        table.append(row | {"seconds": round(time.time() - started)})
+        table.append(row | {"seconds": found["seconds"]})
         print(f"{mode}, {what}, {n} items: promoted {promoted:.4f}, specified at {side} {bound:g}", flush=True)
     return table
 
 
-def measure_history(pairs: int) -> list[dict[str, Any]]:
+def measure_history(drawn: Drawn, pairs: int) -> list[dict[str, Any]]:
     """An equal model after eleven equal champions on the same items: what the anti-ratchet costs by chance."""
-    found = simulate(pairs, 1000, 0.0, earlier=11)["replace"]
-    print(f"replace, equal, after eleven equal champions: promoted {found['promoted']:.4f}", flush=True)
-    return [{"mode": "replace", "challenger": "equal, after eleven equal champions", "items": 1000, "pairs": pairs, **found}]
+    found = drawn.rates(pairs, 1000, 0.0, earlier=11)
+    print(f"replace, equal, after eleven equal champions: promoted {found['replace']['promoted']:.4f}", flush=True)
+    row = {"mode": "replace", "challenger": "equal, after eleven equal champions", "items": 1000}
+    return [row | {"pairs": found["pairs"], **found["replace"], "seconds": found["seconds"]}]
 
 
-def measure_curves(pairs: int, sizes: Sequence[int] = (50, 200, 1000, 4000)) -> list[dict[str, Any]]:
+def measure_curves(drawn: Drawn, pairs: int) -> list[dict[str, Any]]:
     """Share promoted by true difference, for several numbers of items."""
     curves = []
-    for n in sizes:
+    for n in (50, 200, 1000, 4000):
         for points in (-6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 6, 8):
-            found = simulate(pairs if n < 4000 else max(1, pairs // 2), n, points / 100, seed=1)
-            for mode, part in found.items():
-                row = {"mode": mode, "items": n, "difference_points": points, "promoted": part["promoted"]}
-                curves.append(row | {"undecided": part["undecided"]})
+            found = drawn.rates(pairs, n, points / 100, chunks=1)
+            for mode in ("replace", "improve"):
+                row = {"mode": mode, "items": n, "difference_points": points, "promoted": found[mode]["promoted"]}
+                curves.append(row | {"undecided": found[mode]["undecided"], "pairs": found["pairs"]})
         print(f"curve of {n} items", flush=True)
     return curves
 
@@ -219,26 +248,25 @@ def picture(curves: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def main() -> int:
-    pairs, curve = int(os.environ.get("GATE_PAIRS", "2000")), int(os.environ.get("GATE_CURVE", "200"))
-    parts = os.environ.get("GATE_PART", ",".join([*PARTS, "history", "curves"])).split(",")
-    result = json.loads(RESULT.read_text("utf-8")) if RESULT.is_file() else {"table": [], "curves": [], "seconds": {}}
-    table = {(row["mode"], row["challenger"], row["items"]): row for row in result["table"]}
-    for part in parts:
-        started = time.time()
-        if part == "curves":
-            result["curves"] = measure_curves(curve)
-            picture(result["curves"], PICTURE)
-        else:
-            rows_ = measure_history(pairs // 4) if part == "history" else measure_rates(part, pairs)
-            table |= {(row["mode"], row["challenger"], row["items"]): row for row in rows_}
-        result["seconds"][part] = round(time.time() - started)
-    result["table"] = list(table.values())
-    comparisons = [_comparison(row) for row in result["table"] if "bound" in row]
-    result |= {"name": "gate", "comparisons": comparisons, "date": datetime.date.today().isoformat()}
-    result |= {"machine": {"processors": os.cpu_count(), "machine": platform.machine()}, "command": "make bench NAME=gate"}
-    RESULT.parent.mkdir(exist_ok=True)
+    pairs, curve = int(os.environ.get("GATE_PAIRS", "2000")), int(os.environ.get("GATE_CURVE", "100"))
+    drawn = Drawn()
+    table = [row for part in PARTS for row in measure_rates(drawn, part, pairs)]
+    table += measure_history(drawn, pairs // 4)
+    curves = measure_curves(drawn, curve)
+    picture(curves, PICTURE)
+    result = {
+        "name": "gate",
+        "comparisons": [_comparison(row) for row in table if "bound" in row],
+        "table": table,
+        "curves": curves,
+        "machine": {"processors": os.cpu_count(), "machine": platform.machine()},
+        "date": datetime.date.today().isoformat(),
+        "command": "make bench NAME=gate",
+        "code": drawn.code,
+        "chunks": drawn.chunks,
+    }
     RESULT.write_text(json.dumps(result, ensure_ascii=False, indent=1) + "\n", "utf-8")
-    return 0 if all(row.get("kept", True) for row in result["table"]) else 1
+    return 0 if all(row.get("kept", True) for row in table) else 1
 
 
 def _comparison(row: dict[str, Any]) -> dict[str, Any]:

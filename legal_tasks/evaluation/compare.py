@@ -81,6 +81,7 @@ def compare_all(
     *,
     seed: int = 0,
     category_items: int = 20,
+    rounds: int = paired.ROUNDS,
 ) -> dict[str, Any]:
     """comparison.json from rows in memory, without the compressed formats: {suites, domain, seed, rounds}.
 
@@ -90,14 +91,18 @@ def compare_all(
     """
     asked = asked or {}
     suites = {
-        suite: {**part, **compare_suite(suite, rows[suite], seed, category_items, asked.get(suite))}
+        suite: {**part, **compare_suite(suite, rows[suite], seed, category_items, asked.get(suite), rounds)}
         for suite, part in about.items()
     }
     exams = real_exams(suites)
     pooled = None
     if len(exams) > 1:
-        pooled = {"origin": "pooled", "suites": exams, **compare_suite("domain", pool(exams, rows, asked), seed, category_items)}
-    return {"suites": suites, "domain": pooled, "seed": seed, "rounds": paired.ROUNDS}
+        pooled = {
+            "origin": "pooled",
+            "suites": exams,
+            **compare_suite("domain", pool(exams, rows, asked), seed, category_items, None, rounds),
+        }
+    return {"suites": suites, "domain": pooled, "seed": seed, "rounds": rounds}
 
 
 def pool(exams: Sequence[str], rows: Answers, asked: Mapping[str, Mapping[str, Item]]) -> dict[str, list[Row]]:
@@ -195,6 +200,7 @@ def compare_suite(
     seed: int = 0,
     category_items: int = 20,
     asked: Mapping[str, Any] | None = None,
+    rounds: int = paired.ROUNDS,
 ) -> dict[str, Any]:
     """Everything about one suite: the roles' shares, gain (challenger - base), difference (challenger - champion).
 
@@ -207,17 +213,17 @@ def compare_suite(
     unseen = [number for number, wording in enumerate(wordings) if wording != "seen"]
     seen = [number for number, wording in enumerate(wordings) if wording == "seen"]
     if not unseen or not seen:
-        return _compare(rows, range(len(wordings)), seed, category_items) | {"wording": "unseen" if unseen else "seen"}
-    found = _compare(rows, unseen, seed, category_items) | {"wording": "unseen"}
-    return found | {"seen": _compare(rows, seen, seed, category_items)}
+        return _compare(rows, range(len(wordings)), seed, category_items, rounds) | {"wording": "unseen" if unseen else "seen"}
+    found = _compare(rows, unseen, seed, category_items, rounds) | {"wording": "unseen"}
+    return found | {"seen": _compare(rows, seen, seed, category_items, rounds)}
 
 
-def _compare(rows: Mapping[str, list[Row]], chosen: Sequence[int], seed: int, category_items: int) -> dict[str, Any]:
+def _compare(rows: Mapping[str, list[Row]], chosen: Sequence[int], seed: int, category_items: int, rounds: int) -> dict[str, Any]:
     kept = {role: [answered[number] for number in chosen] for role, answered in rows.items()}
     challenger = kept["challenger"]
     clusters = [row.get("template") or f"item {row['id']}" for row in challenger]
     values = {role: [measured(row) for row in answered] for role, answered in kept.items()}
-    sample = paired.Sample(values, clusters, seed)
+    sample = paired.Sample(values, clusters, seed, rounds)
     found: dict[str, Any] = {"n": len(challenger), "clusters": sample.clusters, "items": items_digest(challenger)}
     found["kind"] = challenger[0]["kind"]
     chances = [row["chance"] for row in challenger if row.get("chance") is not None]
@@ -263,7 +269,8 @@ def _categories(kept: dict[str, list[Row]], values: dict[str, list[float]], smal
 
 def items_digest(rows: Sequence[Row]) -> str:
     """Digest of which items with which right answers: equal digests mean that two accuracies are comparable."""
-    return sha256_text(canonical(sorted([str(row["id"]), row["answer"] if row["kind"] not in GENERATED else ""] for row in rows)))
+    said = [f"{row['id']}\t{'' if row['kind'] in GENERATED else ''.join(row['answer'])}" for row in rows]
+    return sha256_text("\n".join(sorted(said)))
 
 
 def compare_compressed(params: Params) -> dict[str, Any]:

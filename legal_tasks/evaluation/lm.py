@@ -38,7 +38,8 @@ class _Group:
 class Scorer:
     """Log-likelihoods and greedy answers of a causal model with its tokenizer.
 
-    `truncated` counts prompts that lost their beginning because they do not fit in `max_length` tokens.
+    `truncated` counts prompts that lost their beginning because they do not fit in `max_length` tokens; `unfinished`
+    holds (task, item number) of generated answers that reached their bound without an end.
     """
 
     def __init__(self, model: Any, tokenizer: Any, max_length: int | None = None, tell: Callable[[int, int], None] | None = None):
@@ -47,6 +48,7 @@ class Scorer:
         self.max_length = max_length or int(model.config.max_position_embeddings)
         self.tell = tell
         self.truncated = 0
+        self.unfinished: set[tuple[str, int]] = set()
 
     def score(self, requests: Sequence[tuple[Tokens, Tokens]]) -> list[tuple[float, bool]]:
         """(log-likelihood in nats, is it the greedy continuation) of each (prompt, answer), both not empty."""
@@ -245,6 +247,8 @@ def as_lm(scorer: Scorer) -> Any:
                     text = tokenizer.decode(tokens, skip_special_tokens=True)
                     stops = [until] if isinstance(until, str) else list(until)
                     results[number] = postprocess_generated_text(text, stops, None)
+                    if len(tokens) == new_tokens and results[number] == text:
+                        scorer.unfinished.add((requests[number].task_name, requests[number].doc_id))
             return results
 
     return LexLoopLM()

@@ -19,7 +19,7 @@ from legal_tasks.evaluation.items import GENERATED, Row, read_items, suites_in, 
 from legal_tasks.evaluation.lm import Scorer, as_lm
 from legal_tasks.step import StepError, environment_lock, store
 
-VERSION = 1  # raised when the same model and items should give other rows
+VERSION = 2  # raised when the same model and items should give other rows
 TASKS = Path(__file__).parent / "tasks"
 STOCK = {"ceval-valid": Path("ceval/ceval-exam"), "cmmlu": Path("haonan-li/cmmlu")}
 POOLED = "general"
@@ -149,7 +149,9 @@ def evaluate_loaded(
         own = [_task(name, items, how, tokenizer.eos_token, generated) for name in suites]
         samples = _run(lm, own) if own else {}
         stock = {name: run_stock(lm, name, folder) for name, folder in stock_folders(items).items()}
-    found = {name: _rows(name, samples[name]) for name in suites} | {n: _stock_rows(s) for n, s in stock.items()}
+    found = {name: _rows(name, samples[name], scorer.unfinished) for name in suites} | {
+        n: _stock_rows(s) for n, s in stock.items()
+    }
     if POOLED not in suites and stock:
         found[POOLED] = [row for name in stock for row in found[name]]
     forms = {name: "text" if name in how.rank_texts else "letters" for name in suites}
@@ -236,7 +238,7 @@ def run_stock(lm: Any, name: str, folder: Path) -> dict[str, list[dict[str, Any]
             datasets.config.HF_DATASETS_CACHE = before
 
 
-def _rows(suite: str, samples: list[dict[str, Any]]) -> list[Row]:
+def _rows(suite: str, samples: list[dict[str, Any]], unfinished: set[tuple[str, int]]) -> list[Row]:
     rows = []
     for sample in sorted(samples, key=lambda sample: sample["doc_id"]):
         doc = sample["doc"]
@@ -248,6 +250,7 @@ def _rows(suite: str, samples: list[dict[str, Any]]) -> list[Row]:
                 label != "broken" if doc["kind"] == "answer" else label == ("refused" if doc["kind"] == "refusal" else "answered")
             )
             row |= {"answer": text, "picked": label, "scores": None, "correct": int(right), "partial": None}
+            row["ended"] = (suite, sample["doc_id"]) not in unfinished
         else:
             scores = _finite(suite, doc["id"], [float(value) for value, _ in sample["filtered_resps"]])
             row |= {"answer": doc["answer"], "scores": scores, "chance": choices.chance([doc]), **choices.judge(doc, scores)}
@@ -284,7 +287,8 @@ def summarise(rows: Sequence[Row], form: str) -> dict[str, Any]:
             parts = {value: [row for row in rows if row[field] == value] for value in values}
             found[f"by_{field}"] = {value: {"n": len(part), "accuracy": share(part)} for value, part in parts.items()}
     if kind in GENERATED:
-        return found | {"classes": {label: sum(row["picked"] == label for row in rows) for label in safety.CLASSES}}
+        classes = {label: sum(row["picked"] == label for row in rows) for label in safety.CLASSES}
+        return found | {"classes": classes, "unfinished": sum(not row["ended"] for row in rows)}
     partial = sum(row["partial"] for row in rows) / len(rows) if rows else None
     return found | {"form": form, "partial": partial, "chance": sum(r["chance"] for r in rows) / len(rows) if rows else None}
 
