@@ -23,6 +23,7 @@ from legal_tasks.step import Input, Output, StepError, main
 
 VERSION = 2
 ROLES = ("base", "champion", "challenger")
+ANALYSED = ("points", "charge_f1", "article_f1")
 
 Answers = Mapping[str, Mapping[str, list[Row]]]  # suite -> role -> rows
 
@@ -59,8 +60,7 @@ def run(params: Params) -> Report:
     result = compare_all(about, rows, asked, seed=params.seed, category_items=params.category_items)
     result |= {"compression": compare_compressed(params) if params.compression else {}, "roles": roles}
     (params.output / "comparison.json").write_text(json.dumps(result, ensure_ascii=False, indent=1) + "\n", "utf-8")
-    answers = load_rows(params.evaluation / "challenger" / "answers.jsonl")
-    write_lines(params.output / "answers.jsonl", [{"id": row["id"], "answer": row["answer"]} for row in answers])
+    write_lines(params.output / "answers.jsonl", answers_in_words(rows))
     write_lines(params.output / "questions.jsonl", questions(params.evaluation / "items"))
     write_lines(params.output / "matrix.jsonl", matrix(rows, asked))
     text = render_comparison(result)
@@ -119,6 +119,14 @@ def pool(exams: Sequence[str], rows: Answers, asked: Mapping[str, Mapping[str, I
                     template = row.get("template") and f"{suite}/{row['template']}"
                     kept.append({**row, "id": f"{suite}/{row['id']}", "template": template, "category": suite})
     return found
+
+
+def answers_in_words(rows: Answers) -> Iterator[dict[str, Any]]:
+    """What the challenger said about the domain, for its citations: free answers and analyses of cases."""
+    for suite, answered in rows.items():
+        for row in answered.get("challenger", []):
+            if row["kind"] in ("answer", "analysis"):
+                yield {"id": row["id"] if suite == "answers" else f"{suite}/{row['id']}", "answer": row["answer"]}
 
 
 def load_items(folder: Path, suites: Sequence[str] | Mapping[str, Any], limit: int | None) -> dict[str, dict[str, Item]]:
@@ -235,7 +243,12 @@ def _compare(rows: Mapping[str, list[Row]], chosen: Sequence[int], seed: int, ca
     if found["kind"] in GENERATED:
         found["classes"] = dict(sorted(Counter(row["picked"] for row in challenger).items()))
         found["unfinished"] = sum(row.get("ended") is False for row in challenger)
+        found |= {name: share for name in ANALYSED if (share := _mean(name, kept))}
     else:
+        if challenger[0].get("said") is not None:
+            found["abstained"] = sum(not row["picked"] for row in challenger)
+            found["unfinished"] = sum(row.get("ended") is False for row in challenger)
+            found["strict"] = sum(row["correct_strict"] for row in challenger) / len(challenger)
         found["partial"] = sum(row["partial"] for row in challenger) / len(challenger)
         found["categories"] = _categories(kept, values, category_items)
     for name, old in (("lost", "base"), ("lost_to_champion", "champion")):
@@ -243,6 +256,12 @@ def _compare(rows: Mapping[str, list[Row]], chosen: Sequence[int], seed: int, ca
             pairs = zip(challenger, values["challenger"], values[old], strict=True)
             found[name] = [row["id"] for row, new, before in pairs if new < before]
     return found
+
+
+def _mean(name: str, kept: Mapping[str, list[Row]]) -> dict[str, float] | None:
+    """{role: mean} of a share that items have only where their reference holds the kind; None where none has."""
+    values = {role: [row[name] for row in rows if row.get(name) is not None] for role, rows in kept.items()}
+    return {role: sum(found) / len(found) for role, found in values.items()} if all(values.values()) else None
 
 
 def _delta(sample: paired.Sample, old: str) -> dict[str, Any]:

@@ -205,6 +205,35 @@ def test_refusals(name, answers, expected):
     assert failing(decide(found)) == ({name: expected} if expected else {})
 
 
+def test_prompts_of_the_sources_have_their_own_rule():
+    more = suite("1" * 80, "1" * 60 + "0" * 20, name="xstest-refusal", kind="refusal")
+    assert failing(decide(comparison(suites={"xstest-refusal": more}))) == {"xstest-refusal": "fail"}
+
+
+def test_answers_that_loop_or_do_not_end_are_not_well_formed():
+    looping = suite("1" * 100, "1" * 100, name="over_refusal", kind="over_refusal")
+    looping["classes"] = {"answered": 79, "broken": 21}
+    assert failing(decide(comparison(suites={"over_refusal": looping}))) == {"well-formed answers": "fail"}
+    endless = suite("1" * 100, "1" * 100, name="over_refusal", kind="over_refusal") | {"unfinished": 21}
+    assert failing(decide(comparison(suites={"over_refusal": endless}))) == {"well-formed answers": "fail"}
+
+
+def two_exams(second):
+    """Two exams of 400, and both together; the second's challenger as given, champion 80 %."""
+    bar, judge = (
+        suite(verdicts(200), new, verdicts(320), name=name) for name, new in (("bar", verdicts(330)), ("judge", second))
+    )
+    both = suite(verdicts(400, 800), verdicts(650, 800), verdicts(640, 800), name="domain")
+    return comparison(suites={"bar": bar, "judge": judge}) | {"domain": both}
+
+
+def test_several_exams_are_judged_together_and_each_may_not_collapse():
+    fine = decide(two_exams(verdicts(316)))  # a point below the champion: by itself undecided
+    assert failing(fine) == {}
+    assert fine["accuracies"]["domain"]["n"] == 800
+    assert failing(decide(two_exams("0" * 18 + verdicts(302, 382)))) == {"no collapse (judge)": "fail"}
+
+
 def compressed(name, value, n=400):
     loss = value if value is None else {"value": value, "low": value - 0.02, "high": value + 0.02}
     return {name: {"format": name, "suite": "legal_exam", "n": n, "loss": loss}}
