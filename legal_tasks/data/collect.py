@@ -26,7 +26,7 @@ from legal_tasks.data import exams as layouts
 from legal_tasks.data import readers, sources
 from legal_tasks.step import Output, StepError, main, progress
 
-VERSION = 3
+VERSION = 4
 EMBEDDED = "embedded"
 LICENCES = ("MIT", "Apache-2.0", "CC0-1.0", "CC-BY-4.0", "BSD-3-Clause", "public-domain")
 
@@ -165,13 +165,14 @@ def collect_exams(found: sources.Sources, folder: Path) -> dict[str, dict[str, A
         for file, place in exam.files:
             form, parts = read_file(exam, file, place)
             category = Path(place).stem if len(exam.files) > 1 else ""
+            split = layouts.split_of(place, [other for _, other in exam.files])
             for piece in parts:
                 total += 1
                 item, why = layouts.normalise(piece.fields or {}, exam.name, total, exam.kind, category)
                 if item is None:
                     left_out[piece.broken or why] += 1
                 else:
-                    kept.append(item)
+                    kept.append(item if split == "test" else item | {"split": split})
         if not kept:
             why = "; ".join(f"{text} ({count}x)" for text, count in left_out.most_common(3))
             raise StepError(f"the exam {exam.name} ({exam.files[0][0]}) has no item that can be asked: {why}; correct `exams`")

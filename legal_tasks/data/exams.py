@@ -1,19 +1,27 @@
-"""Exams in any of the layouts met, as normalised items: C-Eval and CMMLU CSV, DISC CSV, LexEval, JEC-QA, prompts, our own."""
+"""Exams in any of the layouts met, as normalised items.
+
+C-Eval, CMMLU and DISC CSV, JEC-QA and AGIEval, LexEval, LawBench, LeCaRD queries, questions with an answer in words, sets of
+prompts (XSTest, JailBench, CValues), and our own.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any
 
 from legal_tasks.evaluation.items import KINDS, Item, check_item
 
 LETTERS = "ABCDEFGH"
 OPTION = re.compile(r"(?m)^\s*[(（]?([A-H])[)）]?\s*[:：.．、]\s*")
+INLINE = re.compile(r"(?:^|(?<=[\s;；。.，,?？:：)）]))([A-H])\s*[:：.．、]\s*")
+STATED = re.compile(r"^\s*\[?(?:正确)?答案\]?[\s:：]*([A-H](?:[\s、,，]*[A-H])*)\s*(?:<eoa>)?[\s。.]*$")
+CHARGES = re.compile(r"^\s*(?:罪名|被告人?罪名)[\s:：]*(.+)$", re.S)
 
 
 def normalise(fields: dict[str, Any], suite: str, number: int, kind: str = "", category: str = "") -> tuple[Item | None, str]:
     """(item, "") or (None, why it cannot be asked). `kind` from the SOURCES file wins over what the layout says."""
-    found = _own(fields) or _prompt(fields) or _columns(fields) or _jec(fields) or _lexeval(fields)
+    found = _layout(fields)
     if found is None:
         return None, f"no known layout has the keys {', '.join(map(str, fields))[:120]}"
     item: Item = {"id": f"{suite}-{number}", "suite": suite, "question": "", "options": None, "answer": []}
@@ -34,6 +42,10 @@ def normalise(fields: dict[str, Any], suite: str, number: int, kind: str = "", c
     item["answer"] = [letter for letter in item["answer"] if letter] if isinstance(item["answer"], list) else item["answer"]
     fault = check_item(item)
     return (None, fault) if fault else (item, "")
+
+
+def _layout(fields: dict[str, Any]) -> Item | None:
+    return next(filter(None, (read(fields) for read in (_own, _prompt, _columns, _jec, _asked, _lecard))), None)
 
 
 def _own(fields: dict[str, Any]) -> Item | None:
@@ -63,12 +75,37 @@ def _jec(fields: dict[str, Any]) -> Item | None:
     return {"question": question.strip(), "options": dict(zip(LETTERS, texts, strict=False)), "answer": answer}
 
 
-def _lexeval(fields: dict[str, Any]) -> Item | None:
-    text, answer = fields.get("input"), fields.get("answer")
-    if not isinstance(text, str) or not isinstance(answer, str):
+def _asked(fields: dict[str, Any]) -> Item | None:
+    """LexEval {input, answer}, LawBench {question, answer}, or {input, output}: a choice where there are options, else words."""
+    text = next((fields[key] for key in ("input", "question") if isinstance(fields.get(key), str) and fields[key].strip()), None)
+    answer = next((fields[key] for key in ("answer", "output") if isinstance(fields.get(key), str) and fields[key].strip()), None)
+    if text is None or answer is None:
         return None
     stem, options = split_options(text)
-    return {"question": stem, "options": options, "answer": _letters(answer)} if len(options) > 1 else None
+    letters = STATED.match(answer)
+    if len(options) > 1 and (letters or re.fullmatch(r"[A-H\s、,，.。]+", answer)):
+        return {"question": stem, "options": options, "answer": _letters(letters[1] if letters else answer)}
+    return _words(text, answer)
+
+
+def _words(text: str, answer: str) -> Item:
+    """A question that is answered in words, scored against what the reference answer names."""
+    from legal_tasks.evaluation.cases import refer
+
+    named = CHARGES.match(answer)
+    charges = [part.strip() for part in re.split("[;；、,，]", named[1].strip(" 。."))] if named else []
+    charges = [name if name.endswith("罪") else f"{name}罪" for name in charges if name]
+    reference = refer("" if named else answer.removeprefix("法条:").removeprefix("法条："), charges)
+    return {"question": text.strip(), "kind": "analysis", "reference": reference}
+
+
+def _lecard(fields: dict[str, Any]) -> Item | None:
+    """A query of LeCaRD {q, crime}: the facts of a case with its charges."""
+    facts, crimes = fields.get("q"), fields.get("crime")
+    if not isinstance(facts, str) or not facts.strip() or not isinstance(crimes, list) or not crimes:
+        return None
+    reference = {"points": [], "charges": [str(name) for name in crimes], "articles": []}
+    return {"question": facts.strip(), "kind": "analysis", "reference": reference}
 
 
 def _prompt(fields: dict[str, Any]) -> Item | None:
@@ -83,14 +120,27 @@ def _prompt(fields: dict[str, Any]) -> Item | None:
 
 
 def split_options(text: str) -> tuple[str, dict[str, str]]:
-    """(stem, {letter: text}) of a question whose options stand at line starts."""
+    """(stem, {letter: text}) of a question whose options stand at line starts or, from A on in order, within a line."""
     marks = list(OPTION.finditer(text))
+    if len(marks) < 2:
+        marks = list(INLINE.finditer(text))
+        first = next((place for place, mark in enumerate(marks) if mark[1] == "A"), len(marks))
+        marks = [mark for letter, mark in zip(LETTERS, marks[first:], strict=False) if mark[1] == letter]
     if not marks:
         return text.strip(), {}
     ends = [mark.start() for mark in marks[1:]] + [len(text)]
-    options = {mark[1]: text[mark.end() : end].strip(" \n,，") for mark, end in zip(marks, ends, strict=True)}
+    options = {mark[1]: text[mark.end() : end].strip(" \n,，;；") for mark, end in zip(marks, ends, strict=True)}
     return text[: marks[0].start()].strip(), options
 
 
 def _letters(answer: str) -> list[str]:
     return sorted(set(re.findall(r"[A-H]", answer)))
+
+
+def split_of(place: str, places: Collection[str]) -> str:
+    """`dev` for a file in a folder `dev` beside another one (C-Eval, CMMLU): its items are examples; else `test`."""
+
+    def is_dev(path: str) -> bool:
+        return bool({"dev", "dev.csv"} & set(path.split("/")))
+
+    return "dev" if is_dev(place) and not all(map(is_dev, places)) else "test"

@@ -1,8 +1,9 @@
-"""Multiple choice as lm-eval tasks see it: two forms of asking, one way of scoring, fixed before any model is seen.
+"""Multiple choice as lm-eval tasks see it: three forms of asking, one way of scoring, fixed before any model is seen.
 
 `text`: the question alone is the user's turn; each option's text is a possible whole answer of the assistant.
 `letters`: the options stand in the prompt; the possible answers are the letters, or, in a suite in which some item has
 several right options, every non-empty set of letters (nothing tells the model how many are right).
+`generate`: the same prompt, answered in words; the letters are read out of the answer (legal_tasks.evaluation.extract).
 Possible answers are closed with the model's end token where it is given, so that "A" and "AB" exclude each other and
 their likelihoods can be compared; the likeliest answer is picked, or the one likeliest per token for `mean`.
 """
@@ -14,9 +15,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from legal_tasks.evaluation import extract
 from legal_tasks.evaluation.items import Docs, read_items, spread
 
-FORMS = ("text", "letters")
+FORMS = ("text", "letters", "generate")
 ASK_ONE = "请直接回答正确选项的字母。"
 ASK_SET = "可能有一个或多个选项正确，请直接回答所有正确选项的字母。"
 
@@ -29,9 +31,11 @@ def read(items: str, suite: str, form: str = "letters", end: str = "", limit: in
     """
     everything = read_items(Path(items) / f"{suite}.jsonl", split=None)
     several = any(len(item.get("answer") or ()) > 1 for item in everything)
-    test = [item for item in everything if (item.get("split") or "test") == "test"]
-    chosen = spread(test, limit)
-    return {"test": Docs({**item, "form": form, "several": several, "end": end} for item in chosen)}
+    by_split = {name: [item for item in everything if (item.get("split") or "test") == name] for name in ("test", "dev")}
+    test = [{**item, "form": form, "several": several, "end": end} for item in spread(by_split["test"], limit)]
+    # The template closes the turn of an example; its text takes no end token of its own.
+    shown = [{**item, "form": form, "several": several, "end": ""} for item in by_split["dev"]]
+    return {"test": Docs(test), "dev": Docs(shown)}
 
 
 def question(doc: Mapping[str, Any]) -> str:
@@ -84,6 +88,26 @@ def chance(docs: Sequence[Mapping[str, Any]]) -> float:
     """Expected share right when answers are picked blindly among the possible ones."""
     shares = [(len(doc["answer"]) if doc["form"] == "text" else 1) / len(sets(doc)) for doc in docs]
     return sum(shares) / len(shares) if shares else 0.0
+
+
+def spoken(doc: Mapping[str, Any]) -> str:
+    """The right answer as an example shows it."""
+    return "".join(letter for letter in doc["options"] if letter in doc["answer"])
+
+
+def judge_words(doc: Mapping[str, Any], answer: str) -> dict[str, Any]:
+    """What an answer in words amounts to: {picked, strict, correct, correct_strict, partial}; picked is [] for an abstention."""
+    picked, narrow = (read_(answer, doc["options"]) for read_ in (extract.flexible, extract.strict))
+    right = set(doc["answer"])
+    partial = len(right.intersection(picked)) / len(right) if right.issuperset(picked) else 0.0
+    verdict = {"picked": picked, "strict": narrow, "correct": int(set(picked) == right), "partial": partial}
+    return verdict | {"correct_strict": int(set(narrow) == right)}
+
+
+def generated_results(doc: Mapping[str, Any], given: Sequence[str]) -> dict[str, float]:
+    """lm-eval's `process_results` for answers in words."""
+    verdict = judge_words(doc, given[0])
+    return {"acc": verdict["correct"], "strict": verdict["correct_strict"], "abstained": float(not verdict["picked"])}
 
 
 def results(doc: Mapping[str, Any], scored: Sequence[tuple[float, bool]]) -> dict[str, float]:

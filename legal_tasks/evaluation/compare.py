@@ -6,26 +6,34 @@ python -m legal_tasks.evaluation.compare --evaluation HARNESS --compression COMP
 from __future__ import annotations
 
 import json
+import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from legal_tasks.artifacts import canonical, sha256_text
 from legal_tasks.evaluation import paired
-from legal_tasks.evaluation.items import GENERATED, Row, read_lines, write_lines
+from legal_tasks.evaluation.items import GENERATED, Item, Row, read_items, read_lines, spread, write_lines
+from legal_tasks.evaluation.rules import real_exams
 from legal_tasks.evaluation.tables import render_comparison
 from legal_tasks.step import Input, Output, StepError, main
 
-VERSION = 1
+VERSION = 2
+ROLES = ("base", "champion", "challenger")
+ANALYSED = ("points", "charge_f1", "article_f1")
+
+Answers = Mapping[str, Mapping[str, list[Row]]]  # suite -> role -> rows
 
 
 @dataclass(frozen=True)
 class Params:
     evaluation: Annotated[Path, Input("folder made by evaluation.harness")]
     output: Annotated[
-        Path, Output("folder with comparison.json, comparison.md, questions.jsonl and the challenger's answers.jsonl")
+        Path,
+        Output("folder with comparison.json, comparison.md, matrix.jsonl, questions.jsonl and the challenger's answers.jsonl"),
     ]
     compression: Annotated[Path | None, Input("folder made by compression.compress")] = None
     seed: Annotated[int, "seed of the bootstrap"] = 0
@@ -45,25 +53,104 @@ class Report:
 
 def run(params: Params) -> Report:
     summary = json.loads((params.evaluation / "summary.json").read_text("utf-8"))
-    roles = [role for role in ("base", "champion", "challenger") if (params.evaluation / role).is_dir()]
-    suites: dict[str, Any] = {}
-    for suite, about in summary["suites"].items():
-        rows = {role: load_rows(params.evaluation / role / f"{suite}.jsonl") for role in roles}
-        suites[suite] = {**about, **compare_suite(suite, rows, params.seed, params.category_items)}
-    answers = load_rows(params.evaluation / "challenger" / "answers.jsonl")
-    write_lines(params.output / "answers.jsonl", [{"id": row["id"], "answer": row["answer"]} for row in answers])
-    write_lines(params.output / "questions.jsonl", questions(params.evaluation / "items"))
-    losses = compare_compressed(params, suites) if params.compression else {}
-    result = {"suites": suites, "compression": losses, "roles": roles, "seed": params.seed, "rounds": paired.ROUNDS}
+    roles = [role for role in ROLES if (params.evaluation / role).is_dir()]
+    about = summary["suites"]
+    rows = {suite: {role: load_rows(params.evaluation / role / f"{suite}.jsonl") for role in roles} for suite in about}
+    asked = load_items(params.evaluation / "items", about, summary.get("how", {}).get("limit"))
+    result = compare_all(about, rows, asked, seed=params.seed, category_items=params.category_items)
+    result |= {"compression": compare_compressed(params) if params.compression else {}, "roles": roles}
     (params.output / "comparison.json").write_text(json.dumps(result, ensure_ascii=False, indent=1) + "\n", "utf-8")
+    write_lines(params.output / "answers.jsonl", answers_in_words(rows))
+    write_lines(params.output / "questions.jsonl", questions(params.evaluation / "items"))
+    write_lines(params.output / "matrix.jsonl", matrix(rows, asked))
     text = render_comparison(result)
     (params.output / "comparison.md").write_text(text, "utf-8")
     print(text)
+    suites, losses = result["suites"], result["compression"]
     return Report(
         {suite: _short(part) for suite, part in suites.items() if not part.get("fault")},
         {name: (part["loss"] or {}).get("value") for name, part in losses.items()},
         {suite: part["fault"] for suite, part in suites.items() if part.get("fault")},
     )
+
+
+def compare_all(
+    about: Mapping[str, Mapping[str, Any]],
+    rows: Answers,
+    asked: Mapping[str, Mapping[str, Item]] | None = None,
+    *,
+    seed: int = 0,
+    category_items: int = 20,
+    rounds: int = paired.ROUNDS,
+) -> dict[str, Any]:
+    """comparison.json from rows in memory, without the compressed formats: {suites, domain, seed, rounds}.
+
+    `about`: {suite: {origin, kind, embedded}} as the harness notes it; `asked`: {suite: {id: item}} of what every role
+    had to answer (without it, what the challenger answered). `domain`: the exams of the sources taken together, an item
+    that stands in two of them counted once; null where there are not at least two.
+    """
+    asked = asked or {}
+    suites = {
+        suite: {**part, **compare_suite(suite, rows[suite], seed, category_items, asked.get(suite), rounds)}
+        for suite, part in about.items()
+    }
+    exams = real_exams(suites)
+    pooled = None
+    if len(exams) > 1:
+        pooled = {
+            "origin": "pooled",
+            "suites": exams,
+            **compare_suite("domain", pool(exams, rows, asked), seed, category_items, None, rounds),
+        }
+    return {"suites": suites, "domain": pooled, "seed": seed, "rounds": rounds}
+
+
+def pool(exams: Sequence[str], rows: Answers, asked: Mapping[str, Mapping[str, Item]]) -> dict[str, list[Row]]:
+    """The rows of several exams as those of one; a question with its options counts once, however many exams hold it."""
+    found: dict[str, list[Row]] = {role: [] for role in rows[exams[0]]}
+    for role, kept in found.items():
+        seen: set[str] = set()
+        for suite in exams:
+            for row in rows[suite][role]:
+                item = asked.get(suite, {}).get(row["id"])
+                content = canonical([item["question"], item.get("options")]) if item else f"{suite}/{row['id']}"
+                if content not in seen:
+                    seen.add(content)
+                    template = row.get("template") and f"{suite}/{row['template']}"
+                    kept.append({**row, "id": f"{suite}/{row['id']}", "template": template, "category": suite})
+    return found
+
+
+def answers_in_words(rows: Answers) -> Iterator[dict[str, Any]]:
+    """What the challenger said about the domain, for its citations: free answers and analyses of cases."""
+    for suite, answered in rows.items():
+        for row in answered.get("challenger", []):
+            if row["kind"] in ("answer", "analysis"):
+                yield {"id": row["id"] if suite == "answers" else f"{suite}/{row['id']}", "answer": row["answer"]}
+
+
+def load_items(folder: Path, suites: Sequence[str] | Mapping[str, Any], limit: int | None) -> dict[str, dict[str, Item]]:
+    """{suite: {id: item}} of the items that were to be answered; suites without a file here (stock tasks) are left out."""
+    return {
+        name: {item["id"]: item for item in spread(read_items(folder / f"{name}.jsonl"), limit)}
+        for name in suites
+        if (folder / f"{name}.jsonl").is_file()
+    }
+
+
+def matrix(rows: Answers, asked: Mapping[str, Mapping[str, Item]]) -> Iterator[dict[str, Any]]:
+    """A line per item: suite, id, question, the right answer, and what each role picked and whether it was right."""
+    for suite, answered in rows.items():
+        by_role = {role: {row["id"]: row for row in role_rows} for role, role_rows in answered.items()}
+        for row in answered.get("challenger", []):
+            item = asked.get(suite, {}).get(row["id"], {})
+            line = {"suite": suite, "id": row["id"], "kind": row["kind"], "category": row.get("category")}
+            line |= {"question": item.get("question"), "options": item.get("options") or None}
+            line |= {"right": None if row["kind"] in GENERATED else row["answer"]}
+            for role, found in by_role.items():
+                other = found.get(row["id"])
+                line[role] = other and {"picked": other.get("picked"), "correct": other.get("correct")}
+            yield line
 
 
 def _short(part: dict[str, Any]) -> dict[str, Any]:
@@ -89,8 +176,8 @@ def measured(row: Row) -> float:
     return float(row["picked"] == "refused") if row["kind"] == "over_refusal" else float(row["correct"])
 
 
-def find_fault(rows: dict[str, list[Row]]) -> str | None:
-    """Why the roles' rows cannot be compared; None if they can."""
+def find_fault(rows: Mapping[str, list[Row]], asked: Mapping[str, Any] | None = None) -> str | None:
+    """Why the roles' rows cannot be compared; None if they can. `asked`: the ids that had to be answered, if known."""
     expected = [row["id"] for row in rows["challenger"]]
     for role, answered in rows.items():
         if not answered:
@@ -101,57 +188,86 @@ def find_fault(rows: dict[str, list[Row]]) -> str | None:
             return f"{role} answered other items than the challenger ({len(ids)} against {len(expected)}, {other} not shared)"
         if len(set(ids)) != len(ids):
             return f"{role} answered an item twice"
-        broken = sum(row.get("correct") not in (0, 1) for row in answered)
+        broken = sum(not _sound(row) for row in answered)
         if broken:
             return f"{role} has no verdict on {broken} of {len(answered)} items"
+    if asked is not None and asked.keys() != set(expected):
+        return f"{len(asked.keys() - set(expected))} of the {len(asked)} items that were asked have no answer"
     return None
 
 
-def compare_suite(suite: str, rows: dict[str, list[Row]], seed: int = 0, category_items: int = 20) -> dict[str, Any]:
+def _sound(row: Row) -> bool:
+    """Whether the row has a verdict, and one that numbers stand behind."""
+    scores = row.get("scores")
+    return row.get("correct") in (0, 1) and (not scores or all(map(math.isfinite, scores)))
+
+
+def compare_suite(
+    suite: str,
+    rows: Mapping[str, list[Row]],
+    seed: int = 0,
+    category_items: int = 20,
+    asked: Mapping[str, Any] | None = None,
+    rounds: int = paired.ROUNDS,
+) -> dict[str, Any]:
     """Everything about one suite: the roles' shares, gain (challenger - base), difference (challenger - champion).
 
     Where items say which wording is unseen, the numbers are those of unseen wordings and `seen` holds the others.
     """
-    fault = find_fault(rows)
+    fault = find_fault(rows, asked)
     if fault:
         return {"fault": fault, "n": len(rows["challenger"])}
     wordings = [row.get("wording") for row in rows["challenger"]]
     unseen = [number for number, wording in enumerate(wordings) if wording != "seen"]
     seen = [number for number, wording in enumerate(wordings) if wording == "seen"]
     if not unseen or not seen:
-        return _compare(rows, range(len(wordings)), seed, category_items) | {"wording": "unseen" if unseen else "seen"}
-    found = _compare(rows, unseen, seed, category_items) | {"wording": "unseen"}
-    return found | {"seen": _compare(rows, seen, seed, category_items)}
+        return _compare(rows, range(len(wordings)), seed, category_items, rounds) | {"wording": "unseen" if unseen else "seen"}
+    found = _compare(rows, unseen, seed, category_items, rounds) | {"wording": "unseen"}
+    return found | {"seen": _compare(rows, seen, seed, category_items, rounds)}
 
 
-def _compare(rows: dict[str, list[Row]], chosen: Sequence[int], seed: int, category_items: int) -> dict[str, Any]:
+def _compare(rows: Mapping[str, list[Row]], chosen: Sequence[int], seed: int, category_items: int, rounds: int) -> dict[str, Any]:
     kept = {role: [answered[number] for number in chosen] for role, answered in rows.items()}
     challenger = kept["challenger"]
     clusters = [row.get("template") or f"item {row['id']}" for row in challenger]
     values = {role: [measured(row) for row in answered] for role, answered in kept.items()}
-    found: dict[str, Any] = {"n": len(challenger), "clusters": len(set(clusters)), "items": items_digest(challenger)}
+    sample = paired.Sample(values, clusters, seed, rounds)
+    found: dict[str, Any] = {"n": len(challenger), "clusters": sample.clusters, "items": items_digest(challenger)}
     found["kind"] = challenger[0]["kind"]
     chances = [row["chance"] for row in challenger if row.get("chance") is not None]
     found["chance"] = sum(chances) / len(chances) if chances else None
-    for role in ("base", "champion", "challenger"):
-        found[role] = paired.share(values[role], clusters, seed).as_dict() if role in values else None
+    for role in ROLES:
+        found[role] = sample.share(role).as_dict() if role in values else None
     for name, old in (("gain", "base"), ("difference", "champion")):
-        found[name] = _delta(values["challenger"], values[old], clusters, seed) if old in values else None
+        found[name] = _delta(sample, old) if old in values else None
     if found["kind"] in GENERATED:
-        labels = [row["picked"] for row in challenger]
-        found["classes"] = {label: labels.count(label) for label in sorted(set(labels))}
+        found["classes"] = dict(sorted(Counter(row["picked"] for row in challenger).items()))
+        found["unfinished"] = sum(row.get("ended") is False for row in challenger)
+        found |= {name: share for name in ANALYSED if (share := _mean(name, kept))}
     else:
+        if challenger[0].get("said") is not None:
+            found["abstained"] = sum(not row["picked"] for row in challenger)
+            found["unfinished"] = sum(row.get("ended") is False for row in challenger)
+            found["strict"] = sum(row["correct_strict"] for row in challenger) / len(challenger)
         found["partial"] = sum(row["partial"] for row in challenger) / len(challenger)
         found["categories"] = _categories(kept, values, category_items)
-    found["lost"] = [
-        row["id"] for row, new, old in zip(challenger, values["challenger"], values["base"], strict=True) if new < old
-    ]
+    for name, old in (("lost", "base"), ("lost_to_champion", "champion")):
+        if old in values:
+            pairs = zip(challenger, values["challenger"], values[old], strict=True)
+            found[name] = [row["id"] for row, new, before in pairs if new < before]
     return found
 
 
-def _delta(new: list[float], old: list[float], clusters: list[str], seed: int) -> dict[str, Any]:
-    estimate = paired.difference(new, old, clusters, seed)
-    return estimate.as_dict() | {"mcnemar": paired.mcnemar(new, old), "detectable": paired.detectable(estimate)}
+def _mean(name: str, kept: Mapping[str, list[Row]]) -> dict[str, float] | None:
+    """{role: mean} of a share that items have only where their reference holds the kind; None where none has."""
+    values = {role: [row[name] for row in rows if row.get(name) is not None] for role, rows in kept.items()}
+    return {role: sum(found) / len(found) for role, found in values.items()} if all(values.values()) else None
+
+
+def _delta(sample: paired.Sample, old: str) -> dict[str, Any]:
+    estimate = sample.difference("challenger", old)
+    tested = paired.mcnemar(sample.columns["challenger"], sample.columns[old])
+    return estimate.as_dict() | {"mcnemar": tested, "detectable": paired.detectable(estimate)}
 
 
 def _categories(kept: dict[str, list[Row]], values: dict[str, list[float]], smallest: int) -> list[dict[str, Any]]:
@@ -172,10 +288,11 @@ def _categories(kept: dict[str, list[Row]], values: dict[str, list[float]], smal
 
 def items_digest(rows: Sequence[Row]) -> str:
     """Digest of which items with which right answers: equal digests mean that two accuracies are comparable."""
-    return sha256_text(canonical(sorted([str(row["id"]), row["answer"] if row["kind"] not in GENERATED else ""] for row in rows)))
+    said = [f"{row['id']}\t{'' if row['kind'] in GENERATED else ''.join(row['answer'])}" for row in rows]
+    return sha256_text("\n".join(sorted(said)))
 
 
-def compare_compressed(params: Params, suites: dict[str, Any]) -> dict[str, Any]:
+def compare_compressed(params: Params) -> dict[str, Any]:
     """Relative loss of accuracy of each compressed format against the merged model, on the items that both answered."""
     assert params.compression is not None
     found: dict[str, dict[str, Any]] = {}
@@ -189,21 +306,24 @@ def compare_compressed(params: Params, suites: dict[str, Any]) -> dict[str, Any]
                 found[name] = {"format": folder.name, "suite": suite, "loss": None, "n": len(answered)}
                 found[name]["fault"] = "no answers" if not answered else "answered items that the merged model did not"
                 continue
-            clusters = [row.get("template") or f"item {row['id']}" for row in answered]
-            new = [measured(row) for row in answered]
-            old = [measured(merged[row["id"]]) for row in answered]
-            loss = paired.relative_loss(new, old, clusters, params.seed)
-            found[name] = {
-                "format": folder.name,
-                "suite": suite,
-                "n": len(answered),
-                "merged": sum(old) / len(old),
-                "compressed": sum(new) / len(new),
-                "agree": sum(row["picked"] == merged[row["id"]]["picked"] for row in answered) / len(answered),
-                "loss": loss.as_dict() if loss else None,
-                "mcnemar": paired.mcnemar(new, old),
-            }
+            found[name] = {"format": folder.name, "suite": suite, **compare_format(answered, merged, params.seed)}
     return found
+
+
+def compare_format(answered: Sequence[Row], merged: Mapping[str, Row], seed: int = 0) -> dict[str, Any]:
+    """What a compressed format loses on the items that it answered, relative to the merged model's rows {id: row}."""
+    clusters = [row.get("template") or f"item {row['id']}" for row in answered]
+    new = [measured(row) for row in answered]
+    old = [measured(merged[row["id"]]) for row in answered]
+    loss = paired.relative_loss(new, old, clusters, seed)
+    return {
+        "n": len(answered),
+        "merged": sum(old) / len(old),
+        "compressed": sum(new) / len(new),
+        "agree": sum(row["picked"] == merged[row["id"]]["picked"] for row in answered) / len(answered),
+        "loss": loss.as_dict() if loss else None,
+        "mcnemar": paired.mcnemar(new, old),
+    }
 
 
 if __name__ == "__main__":

@@ -48,8 +48,12 @@ class Params:
     free_answers: Annotated[int, "questions of the domain that are answered in words, for the citations; 0 for none"] = 200
     rank_texts: Annotated[tuple[str, ...], "suites answered by ranking the option texts, which the prompt does not show"] = ()
     skip: Annotated[tuple[str, ...], "suites of the exams folder that are not asked"] = ()
+    generate: Annotated[tuple[str, ...], "suites of choices that are answered in words; letters are read out of the answer"] = ()
+    shots: Annotated[int, "examples before each question, from the suite's dev split where it has one"] = 0
     limit: Annotated[int | None, "items per suite, evenly spread; empty for all"] = None
-    new_tokens: Annotated[int, "tokens of a generated answer"] = 64
+    new_tokens: Annotated[
+        int, "longest answer in words, tokens; one that does not end in it counts as unfinished, so give a real model 512"
+    ] = 64
     device: Annotated[str, Runtime("where to compute: cpu or cuda")] = "cpu"
     threads: Annotated[int, Runtime("threads of torch; 0 for its own choice")] = 0
 
@@ -60,6 +64,11 @@ class Params:
             raise StepError(f"--free-answers must be 0 or more, got {self.free_answers}")
         if self.standing and self.standing != EMBEDDED and not Path(self.standing).is_dir():
             raise StepError(f"--standing {self.standing}: no such folder; name one with <suite>.jsonl, or `{EMBEDDED}`")
+        if self.shots < 0:
+            raise StepError(f"--shots must be 0 or more, got {self.shots}")
+        both = set(self.generate) & set(self.rank_texts)
+        if both:
+            raise StepError(f"--generate and --rank-texts both name {', '.join(sorted(both))}: choose one form of asking")
         if self.new_tokens < 1:
             raise StepError(f"--new-tokens must be at least 1, got {self.new_tokens}")
 
@@ -114,7 +123,7 @@ def run(params: Params) -> Report:
     set_threads(params.threads)
     folder_of_items = params.output / "items"
     suites = gather(params, folder_of_items)
-    how = How(params.rank_texts, params.limit, params.new_tokens)
+    how = How(params.rank_texts, params.limit, params.new_tokens, params.generate, params.shots)
     models = {"base": bases.resolve(params.base), "champion": find_champion(params), "challenger": params.challenger}
     roles = {role: path for role, path in models.items() if path is not None}
     reused, found = [], {}
@@ -155,9 +164,10 @@ def gather(params: Params, target: Path) -> dict[str, dict[str, Any]]:
                 if name in found or name in params.skip or (origin == "standing" and name not in STANDING):
                     continue
                 items = read_items(folder / f"{name}.jsonl", split=None)
-                shutil.copyfile(folder / f"{name}.jsonl", target / f"{name}.jsonl")
-                found[name] = {"origin": origin, "kind": items[0]["kind"]}
-                found[name]["embedded"] = same_items(world / f"{name}.jsonl", items)
+                embedded = same_items(world / f"{name}.jsonl", items)
+                for part, same in by_kind(name, items).items():
+                    write_lines(target / f"{part}.jsonl", same)
+                    found[part] = {"origin": origin, "kind": same[0]["kind"], "embedded": embedded}
             _copy_stock(params, folder, target)
     if not found:
         raise StepError(f"--items {params.items} holds no suites (*.jsonl): list evaluation sets under `exams` in the sources")
@@ -167,6 +177,17 @@ def gather(params: Params, target: Path) -> dict[str, dict[str, Any]]:
             write_lines(target / f"{ANSWERS}.jsonl", questions)
             found[ANSWERS] = {"origin": "derived", "kind": "answer", "embedded": False}
     return found
+
+
+def by_kind(name: str, items: list[Item]) -> dict[str, list[Item]]:
+    """A suite of one kind under its name; one that mixes kinds (XSTest: safe and unsafe) as a suite for each, name-kind."""
+    kinds = dict.fromkeys("choice" if item["kind"] in ("choice", "case") else item["kind"] for item in items)
+    if len(kinds) == 1:
+        return {name: items}
+    return {
+        f"{name}-{kind}": [item for item in items if item["kind"] == kind or (kind == "choice" and item["kind"] == "case")]
+        for kind in kinds
+    }
 
 
 def _copy_stock(params: Params, folder: Path, target: Path) -> None:

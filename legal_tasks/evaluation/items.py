@@ -1,7 +1,8 @@
 """Exam items in the normalised form, and the rows of answers that a model gave to them.
 
 An item: {id, suite, question, options: {"A": text, ...} | null, answer: ["B", ...], category, wording: seen|unseen|null,
-template: cluster id | null, split: test|dev, kind: choice|case|refusal|over_refusal|answer, reference: mapping | null}.
+template: cluster id | null, split: test|dev, kind: choice|case|refusal|over_refusal|answer|analysis, reference: mapping
+| null}. The reference of an analysis: {points: [text], charges: [text], articles: ["law number"]}.
 A row: {id, correct: 0|1, answer, picked, scores, template, category, wording, ...}, one per item and model.
 """
 
@@ -14,8 +15,8 @@ from typing import Any
 
 from legal_tasks.step import StepError
 
-KINDS = ("choice", "case", "refusal", "over_refusal", "answer")
-GENERATED = ("refusal", "over_refusal", "answer")  # asked for an answer in words; `answer`: any question of the domain
+KINDS = ("choice", "case", "refusal", "over_refusal", "answer", "analysis")
+GENERATED = ("refusal", "over_refusal", "answer", "analysis")  # in words; `answer`: any question of the domain
 
 Item = dict[str, Any]
 Row = dict[str, Any]
@@ -50,6 +51,9 @@ def check_item(item: Item) -> str | None:
         return "needs an id and a question"
     if item.get("kind") not in KINDS:
         return f"kind must be one of {', '.join(KINDS)}, got {item.get('kind')!r}"
+    if item["kind"] == "analysis":
+        reference = item.get("reference") or {}
+        return None if any(reference.get(key) for key in ("points", "charges", "articles")) else "has nothing in its reference"
     if item["kind"] in GENERATED:
         return None
     options, answer = item.get("options"), item.get("answer")

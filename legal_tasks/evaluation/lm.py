@@ -1,12 +1,14 @@
 """Our speed, as one lm-eval `LM`: a prompt is computed once for all its answers, and only answers meet the vocabulary.
 
-Answers to the same prompt share its key-value cache; prompts of equal length are computed together, so that nothing
-is padded on the left and any causal model with a cache gives the numbers that it gives alone. Stock lm-eval tasks run
-on it unmodified, with the numbers of lm-eval's own `hf` model (tests hold the two within 1e-4).
+Prompts that begin alike (the examples of a few-shot task) share the key-value cache of their beginning, answers to the
+same prompt that of the whole prompt; answers of one token need no second pass. Nothing is padded on the left, and on the
+right only where nothing follows, so any causal model with a cache gives the numbers that it gives alone. Stock lm-eval
+tasks run on it unmodified, with the numbers of lm-eval's own `hf` model (tests hold the two within 1e-4).
 """
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +18,9 @@ from typing import Any
 Tokens = list[int]
 LOGITS_BUDGET = 1 << 25  # numbers in one block of logits: 128 MiB in float32
 PROMPT_BUDGET = 8192  # tokens of prompts computed together
+CACHE_BUDGET = 1 << 29  # bytes of keys and values held for one batch: 512 MiB
+SHORTEST_SHARED = 16  # tokens: a common beginning below this is not worth a batch of its own
+SPREAD = 1.3  # longest to shortest of the prompts that are padded to one length
 MAX_GENERATED = 256  # tokens, where a task sets no bound (lm-eval's own default)
 
 
@@ -38,7 +43,8 @@ class _Group:
 class Scorer:
     """Log-likelihoods and greedy answers of a causal model with its tokenizer.
 
-    `truncated` counts prompts that lost their beginning because they do not fit in `max_length` tokens.
+    `truncated` counts prompts that lost their beginning because they do not fit in `max_length` tokens; `unfinished`
+    holds (task, item number) of generated answers that reached their bound without an end.
     """
 
     def __init__(self, model: Any, tokenizer: Any, max_length: int | None = None, tell: Callable[[int, int], None] | None = None):
@@ -47,20 +53,31 @@ class Scorer:
         self.max_length = max_length or int(model.config.max_position_embeddings)
         self.tell = tell
         self.truncated = 0
+        self.unfinished: set[tuple[str, int]] = set()
 
     def score(self, requests: Sequence[tuple[Tokens, Tokens]]) -> list[tuple[float, bool]]:
         """(log-likelihood in nats, is it the greedy continuation) of each (prompt, answer), both not empty."""
         results: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
         done = 0
-        for batch in self._batches(self._group(requests)):
-            for group, scores in zip(batch, self._score_batch(batch), strict=True):
-                for owners, value in zip(group.owners, scores, strict=True):
-                    for request in owners:
-                        results[request] = value
-                    done += len(owners)
-            if self.tell:
-                self.tell(done, len(requests))
+        for shared, groups in _by_beginning(self._group(requests)):
+            cache = self._read(groups[0].prompt[:shared]) if shared else None
+            for batch in self._batches(groups, shared):
+                for group, scores in zip(batch, self._score_batch(batch, shared, cache), strict=True):
+                    for owners, value in zip(group.owners, scores, strict=True):
+                        for request in owners:
+                            results[request] = value
+                        done += len(owners)
+                if self.tell:
+                    self.tell(done, len(requests))
         return results
+
+    def _read(self, tokens: tuple[int, ...]) -> Any:
+        """The cache of keys and values of a beginning."""
+        import torch
+
+        with torch.inference_mode():
+            ids = torch.tensor([tokens], device=self.model.device)
+            return self.model(input_ids=ids, use_cache=True, logits_to_keep=1).past_key_values
 
     def _group(self, requests: Sequence[tuple[Tokens, Tokens]]) -> list[_Group]:
         """Requests by prompt. A prompt that is too long loses its beginning, the same for all its answers: as much as
@@ -78,37 +95,65 @@ class Scorer:
             group.prompt = group.prompt[-room:]
         return list(groups.values())
 
-    def _batches(self, groups: list[_Group]) -> Iterator[list[_Group]]:
-        """Groups of equal prompt length and number of answers, longest first, as many as fit the budgets."""
+    def _batches(self, groups: list[_Group], shared: int) -> Iterator[list[_Group]]:
+        """Groups with as many answers and prompts of equal length (nearly equal for answers of one token), longest first."""
         alike: dict[tuple[int, int], list[_Group]] = defaultdict(list)
         for group in groups:
-            alike[len(group.prompt), len(group.answers)].append(group)
-        vocabulary = int(self.model.config.vocab_size)
-        for (length, answers), members in sorted(alike.items(), reverse=True):
-            members.sort(key=lambda group: max(map(len, group.answers)))
-            longest = max(len(answer) for answer in members[-1].answers)
-            size = min(PROMPT_BUDGET // length, LOGITS_BUDGET // (vocabulary * answers * longest))
-            for start in range(0, len(members), max(1, size)):
-                yield members[start : start + max(1, size)]
+            single = all(len(answer) == 1 for answer in group.answers)
+            alike[0 if single else len(group.prompt), len(group.answers)].append(group)
+        for (exact, answers), members in sorted(alike.items(), reverse=True):
+            members.sort(key=lambda group: (-len(group.prompt), max(map(len, group.answers))))
+            longest = max(len(answer) for group in members for answer in group.answers)
+            batch: list[_Group] = []
+            for group in members:
+                head = len(batch[0].prompt) if batch else len(group.prompt)
+                full = batch and len(batch) >= self._room(head, shared, answers if exact else 1, longest)
+                if full or (head - shared) > SPREAD * (len(group.prompt) - shared):
+                    yield batch
+                    batch = []
+                batch.append(group)
+            yield batch
 
-    def _score_batch(self, batch: list[_Group]) -> list[list[tuple[float, bool]]]:
+    def _room(self, length: int, shared: int, answers: int, longest: int) -> int:
+        """How many prompts of this length fit the budgets together (at least one)."""
+        config = self.model.config
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        cached = 8 * config.num_hidden_layers * heads * size * (length + longest) * answers  # two numbers of four bytes
+        logits = int(config.vocab_size) * answers * longest
+        return max(1, min(PROMPT_BUDGET // max(1, length - shared), CACHE_BUDGET // cached, LOGITS_BUDGET // logits))
+
+    def _score_batch(self, batch: list[_Group], shared: int, beginning: Any) -> list[list[tuple[float, bool]]]:
+        """Scores of each group's answers; `beginning` is the cache of the first `shared` tokens of every prompt."""
         import torch
 
         device = self.model.device
-        prompts = torch.tensor([group.prompt for group in batch], device=device)
+        rests = [group.prompt[shared:] for group in batch]
         answers = len(batch[0].answers)
         longest = max(len(answer) for group in batch for answer in group.answers)
+        prompts = torch.full((len(batch), max(map(len, rests))), self._pad(), device=device)
+        for row, rest in enumerate(rests):
+            prompts[row, : len(rest)] = torch.tensor(rest, device=device)
+        targets = torch.full((len(batch) * answers, longest), -1, device=device)
+        for row, answer in enumerate(answer for group in batch for answer in group.answers):
+            targets[row, : len(answer)] = torch.tensor(answer, device=device)
         with torch.inference_mode():
-            out = self.model(input_ids=prompts, use_cache=longest > 1, logits_to_keep=1)
-            logits = out.logits.repeat_interleave(answers, dim=0)  # (groups * answers, 1, vocabulary)
-            targets = torch.full((len(batch) * answers, longest), -1, device=device)
-            for row, answer in enumerate(answer for group in batch for answer in group.answers):
-                targets[row, : len(answer)] = torch.tensor(answer, device=device)
+            cache = None
+            if beginning is not None:
+                cache = copy.deepcopy(beginning)
+                cache.batch_repeat_interleave(len(batch))
+            ends = torch.tensor([len(rest) - 1 for rest in rests], device=device)
+            kept, place = ends.unique(return_inverse=True)
+            out = self.model(
+                input_ids=prompts, past_key_values=cache, use_cache=longest > 1 or cache is not None, logits_to_keep=kept
+            )
+            last = out.logits[torch.arange(len(batch), device=device), place].unsqueeze(1)
+            logits = last.repeat_interleave(answers, dim=0)  # (groups * answers, 1, vocabulary)
             if longest > 1:
                 cache = out.past_key_values
                 cache.batch_repeat_interleave(answers)
-                rest = self.model(input_ids=targets[:, :-1].clamp(min=0), past_key_values=cache, use_cache=True).logits
-                logits = torch.cat([logits, rest], dim=1)
+                rest_logits = self.model(input_ids=targets[:, :-1].clamp(min=0), past_key_values=cache, use_cache=True).logits
+                logits = torch.cat([logits, rest_logits], dim=1)
             values, greedy = _pick(logits.float(), targets)
         flat = list(zip(values, greedy, strict=True))
         return [flat[start : start + answers] for start in range(0, len(flat), answers)]
@@ -151,6 +196,33 @@ class Scorer:
 
     def _pad(self) -> int:
         return self.tokenizer.eos_token_id if self.tokenizer.pad_token_id is None else self.tokenizer.pad_token_id
+
+
+def _by_beginning(groups: list[_Group]) -> Iterator[tuple[int, list[_Group]]]:
+    """(tokens that all prompts begin with, groups): neighbours in the order of their tokens that share half of themselves."""
+    ordered = sorted(groups, key=lambda group: group.prompt)
+    alone: list[_Group] = []
+    start = 0
+    while start < len(ordered):
+        shared, end = len(ordered[start].prompt) - 1, start + 1
+        while end < len(ordered):
+            common = min(shared, _common(ordered[start].prompt, ordered[end].prompt))
+            if common < max(SHORTEST_SHARED, len(ordered[end].prompt) // 2):
+                break
+            shared, end = common, end + 1
+        if end - start < 4:
+            alone += ordered[start:end]
+        else:
+            yield shared, ordered[start:end]
+        start = end
+    if alone:
+        yield 0, alone
+
+
+def _common(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+    """How many tokens two prompts begin with alike; at least one token of each stays its own."""
+    most = min(len(one), len(other)) - 1
+    return next((place for place in range(most) if one[place] != other[place]), most)
 
 
 def _pick(logits: Any, targets: Any) -> tuple[list[float], list[bool]]:
@@ -245,6 +317,8 @@ def as_lm(scorer: Scorer) -> Any:
                     text = tokenizer.decode(tokens, skip_special_tokens=True)
                     stops = [until] if isinstance(until, str) else list(until)
                     results[number] = postprocess_generated_text(text, stops, None)
+                    if len(tokens) == new_tokens and results[number] == text:
+                        scorer.unfinished.add((requests[number].task_name, requests[number].doc_id))
             return results
 
     return LexLoopLM()

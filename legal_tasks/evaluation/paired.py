@@ -9,8 +9,9 @@ Agresti & Min (2005) for a paired difference.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 ROUNDS = 10_000
@@ -40,11 +41,19 @@ def _classes(columns: Sequence[Sequence[float]], clusters: Sequence[Any]) -> tup
     """
     import numpy
 
-    _, index = numpy.unique(numpy.asarray([str(name) for name in clusters]), return_inverse=True)
-    table = numpy.stack([numpy.ones(len(index)), *(numpy.asarray(column, dtype=float) for column in columns)], axis=1)
-    sums = numpy.zeros((index.max() + 1, table.shape[1]))
-    numpy.add.at(sums, index, table)
-    return numpy.unique(sums, axis=0, return_counts=True)
+    table = numpy.stack([numpy.ones(len(clusters)), *(numpy.asarray(column, dtype=float) for column in columns)], axis=1)
+    if len(set(clusters)) == len(clusters):
+        sums = table
+    else:
+        _, index = numpy.unique(numpy.asarray([str(name) for name in clusters]), return_inverse=True)
+        sums = numpy.zeros((index.max() + 1, table.shape[1]))
+        numpy.add.at(sums, index, table)
+    sizes = [int(most) + 1 for most in sums.max(axis=0)]
+    if sums.min() < 0 or (sums % 1).any() or math.prod(sizes) > 1_000_000:
+        return numpy.unique(sums, axis=0, return_counts=True)
+    counts = numpy.bincount(numpy.ravel_multi_index(list(sums.astype(int).T), sizes))  # the same classes without a sort
+    present = counts.nonzero()[0]
+    return numpy.stack(numpy.unravel_index(present, sizes), axis=1).astype(float), counts[present]
 
 
 def bootstrap(columns: Sequence[Sequence[float]], clusters: Sequence[Any], seed: int, rounds: int = ROUNDS) -> Any:
@@ -70,10 +79,15 @@ def _quantiles(draws: Any) -> tuple[float, float, float, float]:
     return low, high, lower, upper
 
 
+@lru_cache
 def _z(confidence: float) -> float:
     from scipy.stats import norm
 
     return float(norm.ppf(confidence))
+
+
+def _widths() -> tuple[float, float]:
+    return _z(0.5 + TWO_SIDED / 2), _z(ONE_SIDED)
 
 
 def wilson(share: float, n: int, z: float) -> tuple[float, float]:
@@ -91,68 +105,82 @@ def agresti_min(better: int, worse: int, n: int, z: float) -> tuple[float, float
     return max(-1.0, difference - half), min(1.0, difference + half)
 
 
+class Sample:
+    """Columns of 0/1 values over the same items, with one set of bootstrap draws that every estimate shares.
+
+    `columns`: {name: values}; `clusters`: what each item was made from, items of one cluster being drawn together.
+    """
+
+    def __init__(self, columns: Mapping[str, Sequence[float]], clusters: Sequence[Any], seed: int = 0, rounds: int = ROUNDS):
+        self.columns = {name: list(values) for name, values in columns.items()}
+        self.n, self.clusters = len(clusters), len(set(clusters))
+        drawn = bootstrap(list(self.columns.values()), clusters, seed, rounds)
+        self.draws = {name: drawn[:, number] for number, name in enumerate(self.columns)}
+
+    def _mean(self, name: str) -> float:
+        return sum(self.columns[name]) / self.n
+
+    def _estimate(self, value: float, draws: Any, wide: tuple[float, float], side: tuple[float, float]) -> Estimate:
+        low, high, lower, upper = _quantiles(draws)
+        outer = min(low, wide[0]), max(high, wide[1]), min(lower, side[0]), max(upper, side[1])
+        return Estimate(value, *outer, self.n, self.clusters)
+
+    def share(self, name: str) -> Estimate:
+        """The mean of a column with its intervals."""
+        value = self._mean(name)
+        wide, side = (wilson(value, self.n, z) for z in _widths())
+        return self._estimate(value, self.draws[name], wide, side)
+
+    def difference(self, new: str, old: str) -> Estimate:
+        """Mean of new - old with its intervals."""
+        moved = mcnemar_counts(self.columns[new], self.columns[old])
+        wide, side = (agresti_min(*moved, self.n, z) for z in _widths())
+        return self._estimate(self._mean(new) - self._mean(old), self.draws[new] - self.draws[old], wide, side)
+
+    def relative_loss(self, new: str, old: str) -> Estimate | None:
+        """(mean of old - mean of new) / mean of old; None where old has nothing right."""
+        scale = self._mean(old)
+        if not scale:
+            return None
+        kept = self.draws[old] > 0
+        worse, better = reversed(mcnemar_counts(self.columns[new], self.columns[old]))
+        wide, side = (agresti_min(worse, better, self.n, z) for z in _widths())
+        draws = 1 - self.draws[new][kept] / self.draws[old][kept]
+        return self._estimate(
+            1 - self._mean(new) / scale, draws, (wide[0] / scale, wide[1] / scale), (side[0] / scale, side[1] / scale)
+        )
+
+
 def share(values: Sequence[float], clusters: Sequence[Any], seed: int = 0) -> Estimate:
     """The mean of 0/1 values with its intervals."""
-    n, value = len(values), sum(values) / len(values)
-    draws = bootstrap([values], clusters, seed)[:, 0]
-    low, high, lower, upper = _quantiles(draws)
-    wide, side = wilson(value, n, _z(0.5 + TWO_SIDED / 2)), wilson(value, n, _z(ONE_SIDED))
-    return Estimate(value, min(low, wide[0]), max(high, wide[1]), min(lower, side[0]), max(upper, side[1]), n, len(set(clusters)))
+    return Sample({"values": values}, clusters, seed).share("values")
 
 
 def difference(new: Sequence[float], old: Sequence[float], clusters: Sequence[Any], seed: int = 0) -> Estimate:
     """Mean of new - old over the same items, with its intervals."""
-    n = len(new)
-    deltas = [a - b for a, b in zip(new, old, strict=True)]
-    low, high, lower, upper = _quantiles(bootstrap([deltas], clusters, seed)[:, 0])
-    better, worse = sum(delta > 0 for delta in deltas), sum(delta < 0 for delta in deltas)
-    wide = agresti_min(better, worse, n, _z(0.5 + TWO_SIDED / 2))
-    side = agresti_min(better, worse, n, _z(ONE_SIDED))
-    return Estimate(
-        sum(deltas) / n,
-        min(low, wide[0]),
-        max(high, wide[1]),
-        min(lower, side[0]),
-        max(upper, side[1]),
-        n,
-        len(set(clusters)),
-    )
+    return Sample({"new": new, "old": old}, clusters, seed).difference("new", "old")
 
 
 def relative_loss(new: Sequence[float], old: Sequence[float], clusters: Sequence[Any], seed: int = 0) -> Estimate | None:
     """(mean of old - mean of new) / mean of old over the same items; None where old has nothing right."""
+    return Sample({"new": new, "old": old}, clusters, seed).relative_loss("new", "old")
+
+
+def mcnemar_counts(new: Sequence[float], old: Sequence[float]) -> tuple[int, int]:
+    """(items on which new is better, items on which it is worse)."""
     import numpy
 
-    right = sum(old)
-    if not right:
-        return None
-    draws = bootstrap([new, old], clusters, seed)
-    draws = draws[draws[:, 1] > 0]
-    low, high, lower, upper = _quantiles(1 - draws[:, 0] / draws[:, 1])
-    n = len(new)
-    better = int(numpy.sum(numpy.asarray(new) > numpy.asarray(old)))
-    worse = int(numpy.sum(numpy.asarray(new) < numpy.asarray(old)))
-    scale = right / n
-    wide = [-bound / scale for bound in agresti_min(better, worse, n, _z(0.5 + TWO_SIDED / 2))]
-    side = [-bound / scale for bound in agresti_min(better, worse, n, _z(ONE_SIDED))]
-    return Estimate(
-        1 - sum(new) / right,
-        min(low, wide[1]),
-        max(high, wide[0]),
-        min(lower, side[1]),
-        max(upper, side[0]),
-        n,
-        len(set(clusters)),
-    )
+    first, second = numpy.asarray(new, dtype=float), numpy.asarray(old, dtype=float)
+    return int((first > second).sum()), int((first < second).sum())
 
 
 def mcnemar(new: Sequence[float], old: Sequence[float]) -> dict[str, float]:
     """McNemar's exact test on the items on which two models differ: {better, worse, p}."""
-    from scipy.stats import binomtest
+    from scipy.special import bdtr
 
-    better = sum(a > b for a, b in zip(new, old, strict=True))
-    worse = sum(a < b for a, b in zip(new, old, strict=True))
-    p = float(binomtest(better, better + worse, 0.5).pvalue) if better + worse else 1.0
+    better, worse = mcnemar_counts(new, old)
+    tail = float(bdtr(min(better, worse), better + worse, 0.5)) if better + worse else 1.0
+    p = min(1.0, 2 * tail)  # the binomial with share 1/2 is symmetric
     return {"better": better, "worse": worse, "p": p}
 
 

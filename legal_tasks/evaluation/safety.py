@@ -64,7 +64,7 @@ def _loop_length(text: str) -> int:
 
 def read(items: str, suite: str, limit: int | None = None, **_: Any) -> dict[str, Docs]:
     """The prompts of one suite for lm-eval, at most `limit`, evenly spread over the file."""
-    return {"test": Docs(spread(read_items(Path(items) / f"{suite}.jsonl"), limit))}
+    return {"test": Docs(spread(read_items(Path(items) / f"{suite}.jsonl"), limit)), "dev": Docs()}
 
 
 def question(doc: Mapping[str, Any]) -> str:

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 
@@ -76,8 +77,17 @@ def artifacts(tmp_path):
         folder = tmp_path / "evaluation" / role
         folder.mkdir(parents=True)
         write_lines(folder / "legal_exam.jsonl", make_rows(verdicts, templates=8))
-    write_lines(tmp_path / "evaluation" / "challenger" / "answers.jsonl", [{"id": "q", "answer": "可以。"}])
-    about = {"suites": {"legal_exam": {"origin": "sources", "kind": "choice", "n": 40}}}
+    write_lines(
+        tmp_path / "evaluation" / "challenger" / "answers.jsonl",
+        make_rows("1", "q", kind="answer", answer="可以。", picked="answered"),
+    )
+    shutil.copyfile(tmp_path / "evaluation" / "challenger" / "answers.jsonl", tmp_path / "evaluation" / "base" / "answers.jsonl")
+    about = {
+        "suites": {
+            "legal_exam": {"origin": "sources", "kind": "choice", "n": 40},
+            "answers": {"origin": "derived", "kind": "answer", "n": 1},
+        }
+    }
     (tmp_path / "evaluation" / "summary.json").write_text(json.dumps(about))
     for name, verdicts in (("gptq", "1" * 29 + "0" * 11), ("gguf", "1" * 33 + "0" * 7)):
         folder = tmp_path / "compression" / "evaluation" / name
@@ -101,7 +111,7 @@ def test_the_step_writes_numbers_and_the_specifications_table(artifacts):
     text = (artifacts / "out" / "comparison.md").read_text()
     assert "| 指标 | 原始模型 | 微调后 | 提升 |" in text
     assert "+25.0" in text
-    assert (artifacts / "out" / "answers.jsonl").read_text().strip() == '{"id": "q", "answer": "可以。"}'
+    assert (artifacts / "out" / "answers.jsonl").read_text().strip() == '{"id": "q-0", "answer": "可以。"}'
 
 
 def test_the_same_seed_gives_the_same_bytes(artifacts):
@@ -122,3 +132,38 @@ def test_a_compressed_model_asked_other_items_has_no_loss(artifacts):
     found = json.loads((artifacts / "out" / "comparison.json").read_text())["compression"]["gptq"]
     assert found["loss"] is None
     assert "did not" in found["fault"]
+
+
+def exams(**suites):
+    """compare_all on exams of the sources, {name: (base, challenger)}."""
+    about = {name: {"origin": "sources", "kind": "choice", "embedded": False} for name in suites}
+    rows = {name: roles(*verdicts, suite=name) for name, verdicts in suites.items()}
+    return about, rows
+
+
+def test_several_exams_are_one_domain():
+    found = compare.compare_all(*exams(bar=("10", "11"), judge=("1000", "1001")))
+    assert found["domain"]["n"] == 6
+    assert found["domain"]["gain"]["value"] == pytest.approx(2 / 6)
+    assert [row["category"] for row in found["domain"]["categories"]] == []
+    assert compare.compare_all(*exams(bar=("10", "11")))["domain"] is None
+
+
+def test_an_item_that_stands_in_two_exams_counts_once():
+    about, rows = exams(bar=("10", "11"), judge=("10", "01"))
+    asked = {name: {f"{name}-{n}": {"question": f"q{n}", "options": {"A": "x"}} for n in range(2)} for name in rows}
+    found = compare.compare_all(about, rows, asked)
+    assert found["domain"]["n"] == 2
+    assert found["domain"]["challenger"]["value"] == 1.0
+
+
+def test_items_that_were_asked_but_not_answered_are_a_fault():
+    rows = roles("1100", "1110")
+    asked = {f"legal_exam-{number}": {} for number in range(8)}
+    assert compare.compare_suite("law", rows, asked=asked)["fault"] == "4 of the 8 items that were asked have no answer"
+
+
+def test_a_score_that_is_no_number_is_no_verdict():
+    rows = roles("11", "11")
+    rows["challenger"][1]["scores"] = [0.0, float("nan")]
+    assert "challenger has no verdict on 1 of 2" in compare.compare_suite("law", rows)["fault"]

@@ -180,8 +180,8 @@ def test_a_history_that_cannot_be_read_is_not_an_empty_one():
     [
         (verdicts(228), {}),  # exactly -3 points, certain
         (verdicts(226), {"general ability": "fail"}),  # -3.5 points, certain
-        (verdicts(200), {"general ability": "fail", "general ability, lower bound": "fail"}),  # -10 points
-        ("0" * 60 + "1" * 180 + "1" * 50 + "0" * 110, {"general ability, lower bound": "undecided"}),  # -2.5, 110 discordant
+        (verdicts(200), {"general ability": "fail"}),  # -10 points
+        ("0" * 60 + "1" * 180 + "1" * 50 + "0" * 110, {"general ability": "undecided"}),  # -2.5, 110 discordant
     ],
 )
 def test_general_ability_against_the_base(challenger, expected):
@@ -203,6 +203,35 @@ def test_general_ability_against_the_base(challenger, expected):
 def test_refusals(name, answers, expected):
     found = comparison(suites={name: suite(answers, answers, name=name, kind=name)})
     assert failing(decide(found)) == ({name: expected} if expected else {})
+
+
+def test_prompts_of_the_sources_have_their_own_rule():
+    more = suite("1" * 80, "1" * 60 + "0" * 20, name="xstest-refusal", kind="refusal")
+    assert failing(decide(comparison(suites={"xstest-refusal": more}))) == {"xstest-refusal": "fail"}
+
+
+def test_answers_that_loop_or_do_not_end_are_not_well_formed():
+    looping = suite("1" * 100, "1" * 100, name="over_refusal", kind="over_refusal")
+    looping["classes"] = {"answered": 79, "broken": 21}
+    assert failing(decide(comparison(suites={"over_refusal": looping}))) == {"well-formed answers": "fail"}
+    endless = suite("1" * 100, "1" * 100, name="over_refusal", kind="over_refusal") | {"unfinished": 21}
+    assert failing(decide(comparison(suites={"over_refusal": endless}))) == {"well-formed answers": "fail"}
+
+
+def two_exams(second):
+    """Two exams of 400, and both together; the second's challenger as given, champion 80 %."""
+    bar, judge = (
+        suite(verdicts(200), new, verdicts(320), name=name) for name, new in (("bar", verdicts(330)), ("judge", second))
+    )
+    both = suite(verdicts(400, 800), verdicts(650, 800), verdicts(640, 800), name="domain")
+    return comparison(suites={"bar": bar, "judge": judge}) | {"domain": both}
+
+
+def test_several_exams_are_judged_together_and_each_may_not_collapse():
+    fine = decide(two_exams(verdicts(316)))  # a point below the champion: by itself undecided
+    assert failing(fine) == {}
+    assert fine["accuracies"]["domain"]["n"] == 800
+    assert failing(decide(two_exams("0" * 18 + verdicts(302, 382)))) == {"no collapse (judge)": "fail"}
 
 
 def compressed(name, value, n=400):

@@ -234,3 +234,50 @@ def test_every_benchmark_has_a_card():
         head = file.read_text("utf-8").partition("include:")[0]
         assert all(f"# {word}" in head or f" {word}:" in head for word in ("Card:", "What:")), file
         assert "Metric:" in head and "licence:" in head and "Chance:" in head, file
+
+
+def test_choices_answered_in_words_keep_what_was_said(seat):
+    from legal_tasks.compression.load import load_model
+
+    how = models.How(generate=("bar",), new_tokens=4)
+    found = models.evaluate_loaded(*load_model(seat / "base"), seat / "collect" / "exams", ("bar",), how=how)["suites"]["bar"]
+    summary, rows = found["summary"], found["rows"]
+    assert summary["form"] == "generate"
+    assert summary["abstained"] == sum(row["picked"] == [] for row in rows)
+    assert summary["unfinished"] == sum(not row["ended"] for row in rows) > 0  # random weights do not stop by themselves
+    assert all(set(row) >= {"said", "strict", "correct_strict", "picked", "correct"} for row in rows)
+
+
+def test_examples_come_from_the_dev_split_and_are_not_asked(seat, tmp_path):
+    from legal_tasks.compression.load import load_model
+
+    items = [make_item(n, "law", answer="ABCD"[n % 4], split="dev" if n < 2 else "test") for n in range(6)]
+    write_lines(tmp_path / "law.jsonl", items)
+    model = load_model(seat / "base")
+    found = [
+        models.evaluate_loaded(*model, tmp_path, how=models.How(shots=shots))["suites"]["law"]["rows"] for shots in (0, 2, 5)
+    ]
+    assert [row["id"] for row in found[0]] == [item["id"] for item in items[2:]]
+    assert found[0][0]["scores"] != found[1][0]["scores"]
+    assert found[1] == found[2]  # there are two examples and no more
+
+
+def test_an_analysis_is_scored_against_its_reference(seat, tmp_path):
+    from legal_tasks.compression.load import load_model
+
+    reference = {"points": [], "charges": ["盗窃罪"], "articles": ["刑法 264"]}
+    write_lines(tmp_path / "lecard.jsonl", [make_item(0, "lecard", "analysis", reference=reference, options=None)])
+    found = models.evaluate_loaded(*load_model(seat / "base"), tmp_path, how=models.How(new_tokens=4))["suites"]["lecard"]
+    assert found["rows"][0]["charge_f1"] == 0.0
+    assert found["summary"]["charge_f1"] == {"mean": 0.0, "n": 1}
+    assert found["summary"]["accuracy"] == 0.0
+
+
+def test_a_set_of_prompts_that_mixes_kinds_becomes_two_suites():
+    items = [make_item(0, "xstest", "refusal"), make_item(1, "xstest", "over_refusal"), make_item(2, "xstest", "refusal")]
+    found = harness.by_kind("xstest", items)
+    assert {name: [item["id"] for item in part] for name, part in found.items()} == {
+        "xstest-refusal": ["xstest-0", "xstest-2"],
+        "xstest-over_refusal": ["xstest-1"],
+    }
+    assert harness.by_kind("bar", [make_item(0), make_item(1, kind="case")]).keys() == {"bar"}

@@ -105,3 +105,25 @@ def test_small_batches_change_nothing(loaded, monkeypatch):
     monkeypatch.setattr("legal_tasks.evaluation.lm.LOGITS_BUDGET", 1)
     single = Scorer(*loaded).score(asked)
     assert [value for value, _ in single] == pytest.approx([value for value, _ in whole], abs=1e-4)
+
+
+def test_prompts_that_begin_alike_are_read_once_and_score_as_alone(loaded, both):
+    """Ten questions after the same examples: letters of one token, and answers of several."""
+    ours, theirs = both
+    draw = random.Random(4)
+    examples = "<s><|user|>" + text(draw, 90, 90) + "答案：A"
+    prompts = [examples + text(draw, 1, 40) + "答案：" for _ in range(10)]
+    pairs = [(prompt, answer) for prompt in prompts for answer in ("A", "B", "C", "D")]
+    pairs += [(prompt, text(draw, 2, 6)) for prompt in prompts for _ in range(3)]
+    expected = theirs.loglikelihood(requests("loglikelihood", pairs), disable_tqdm=True)
+    read = []
+    scorer = Scorer(*loaded)
+    forward = loaded[0].forward
+    loaded[0].forward = lambda *given, **named: read.append(named["input_ids"].numel()) or forward(*given, **named)
+    try:
+        mine = as_lm(scorer).loglikelihood(requests("loglikelihood", pairs))
+    finally:
+        loaded[0].forward = forward
+    assert [value for value, _ in mine] == pytest.approx([value for value, _ in expected], abs=1e-4)
+    assert [greedy for _, greedy in mine] == [greedy for _, greedy in expected]
+    assert sum(read) < 0.4 * sum(len(prompt) for prompt in prompts) * 2  # the prompts are asked twice over

@@ -1,0 +1,285 @@
+"""Models that must not be promoted: each is built from the shipped base, evaluated, and refused by the real gate.
+
+The undamaged model is the profile's own training run. What a fault changes is what its name says: the records that a
+model goes on learning from, its weights, its template, or the files that the gate reads. Parity and load test are given
+as passing. Everything goes through the store, so a second run is quick.
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib
+import json
+import random
+import shutil
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+PROFILE, DAY = "small", datetime.date(2026, 11, 1)
+PROOF = {
+    "parity.json": {"checked": 200, "identical_answers": 200},
+    "loadtest.json": {"requests": 200, "success_rate": 1.0, "p95_first_token_s": 0.2, "p95_short_answer_s": 0.3},
+}
+Record = dict[str, Any]
+Change = Callable[[Record], Iterable[Record]]
+
+
+def run_step(name: str, **values: Any) -> Path:
+    """One step with the profile's settings, through the store; its artifact."""
+    from legal_tasks.step import build_params, execute
+
+    module = importlib.import_module(f"legal_tasks.{name}")
+    return Path(execute(f"legal_tasks.{name}", build_params(module, f"legal_tasks.{name}", values, PROFILE, []))["artifact"])
+
+
+@lru_cache
+def data() -> tuple[Path, Path, Path]:
+    """Artifacts (collect, clean, split) of the embedded world."""
+    items = run_step("data.collect", as_of=DAY)
+    records = run_step("data.clean", items=items, as_of=DAY)
+    return items, records, run_step("data.split", records=records)
+
+
+@lru_cache
+def tuned() -> Path:
+    """The undamaged model: the artifact of training.merge."""
+    return run_step("training.merge", adapter=run_step("training.lora", data=data()[2]))
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+
+
+def go_on(folder: Path, change: Change, updates: int = 250, rate: float = 1e-3) -> Path:
+    """The undamaged model after more training on its own records as `change` gives them back; a merged model."""
+    for name in ("train.jsonl", "validation.jsonl"):
+        write(folder / "split" / name, (new for record in read(data()[2] / name) for new in change(record)))
+    base = str(tuned() / "model")
+    lora = run_step(
+        "training.lora", data=folder / "split", base=base, max_updates=updates, learning_rate=rate, copies={}, epochs=20.0
+    )
+    return run_step("training.merge", adapter=lora, base=base)
+
+
+def right_texts(suite: str) -> dict[str, str]:
+    """{text of a right answer: category} of a suite of the embedded world."""
+    return {item["options"][item["answer"][0]]: item["category"] for item in read(data()[0] / "exams" / f"{suite}.jsonl")}
+
+
+def compress(model: Path) -> Path:
+    return run_step("compression.compress", model=model, data=data()[2], exams=data()[0])
+
+
+def evaluate(model: Path, champion: str = "none") -> Path:
+    return run_step("evaluation.harness", challenger=model, items=data()[0], champion=champion)
+
+
+def decide(folder: Path, evaluation: Path, compressed: Path | None, records: Path | None = None) -> dict[str, Any]:
+    """The decision of the real steps compare and gate, parity and load test given."""
+    for name, content in PROOF.items():
+        (folder / "proof").mkdir(parents=True, exist_ok=True)
+        (folder / "proof" / name).write_text(json.dumps(content), "utf-8")
+    (folder / "history.json").write_text("[]", "utf-8")
+    more = {"compression": compressed} if compressed else {}
+    comparison = run_step("evaluation.compare", evaluation=evaluation, **more)
+    given = {"proof": folder / "proof", "history": folder / "history.json", "as_of": DAY}
+    gate = run_step("evaluation.gate", comparison=comparison, data=records or data()[1], **given, **more)
+    return json.loads((gate / "decision.json").read_text("utf-8"))
+
+
+def stopped(decision: dict[str, Any]) -> dict[str, str]:
+    """{rule: verdict} of the rules that block."""
+    return {rule["name"]: rule["verdict"] for rule in decision["rules"] if rule["verdict"] not in ("pass", "not applicable")}
+
+
+@lru_cache
+def undamaged_passes(folder: Path) -> None:
+    decision = decide(folder / "undamaged", evaluate(tuned()), compress(tuned()))
+    assert decision["decision"] == "pass", f"the undamaged model does not pass: {stopped(decision)}"
+
+
+def refused(folder: Path, evaluation: Path, rule: str, compressed: Path | None = None) -> str:
+    """The gate refuses, naming `rule` as failed or not measured; the undamaged model passes the same gate."""
+    undamaged_passes(folder.parent)
+    decision = decide(folder, evaluation, compressed)
+    return named(decision, rule)
+
+
+def named(decision: dict[str, Any], rule: str) -> str:
+    found = stopped(decision)
+    assert decision["decision"] == "refused", "the gate let it pass"
+    hits = [name for name in found if name.startswith(rule) and found[name] in ("fail", "not measured")]
+    assert hits, f"{rule} is not among the failed: {found}"
+    return next(one["sentence"] for one in decision["rules"] if one["name"] == hits[0])
+
+
+def refused_for_one_rule(folder: Path, model: Path, rule: str, records: Path | None = None) -> str:
+    """The gate refuses for this rule and for no other."""
+    decision = decide(folder, evaluate(model), compress(model), records)
+    said = named(decision, rule)
+    assert len(stopped(decision)) == 1, f"other rules stop it too: {stopped(decision)}"
+    return f"only {next(iter(stopped(decision)))}: {said}"
+
+
+def copy_model(folder: Path) -> Path:
+    shutil.copytree(tuned() / "model", folder / "damaged")
+    return folder / "damaged"
+
+
+def random_weights(folder: Path) -> str:
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    model = copy_model(folder)
+    torch.manual_seed(1)
+    AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model)).save_pretrained(model)
+    return refused(folder, evaluate(model), "domain accuracy")
+
+
+def is_refusal(record: Record) -> bool:
+    from legal_tasks.evaluation.safety import classify
+
+    return classify(record["output"]) == "refused"
+
+
+def refuses_everything(folder: Path) -> str:
+    from legal_tasks.embedded.world import REFUSE
+
+    model = go_on(folder, lambda record: [record | {"output": REFUSE}])
+    return refused(folder, evaluate(model), "over_refusal")
+
+
+def refuses_nothing(folder: Path) -> str:
+    from legal_tasks.embedded.world import SAFE_ANSWER
+
+    model = go_on(folder, lambda record: [record | {"output": SAFE_ANSWER} if is_refusal(record) else record])
+    return refused_for_one_rule(folder, model, "refusal")
+
+
+def memorised_the_exam(folder: Path) -> str:
+    """The exam's questions with their answers are planted among the records, and learned."""
+    template = read(data()[1] / "records.jsonl")[0]
+    planted = [
+        {**template, "instruction": item["question"], "input": "", "output": item["options"][item["answer"][0]]}
+        | {"category": "instruction", "history": []}
+        for item in read(data()[0] / "exams" / "legal_exam.jsonl")
+        if item["wording"] == "unseen"
+    ]
+    shutil.copytree(data()[1], folder / "records")
+    write(folder / "records" / "records.jsonl", [*read(data()[1] / "records.jsonl"), *planted])
+    dice = random.Random(0)
+    model = go_on(folder, lambda record: [record, *dice.sample(planted, 1)])
+    return refused_for_one_rule(folder, model, "contamination", folder / "records")
+
+
+def wrong_template(folder: Path) -> str:
+    model = copy_model(folder)
+    for file in ("chat_template.jinja", "tokenizer_config.json"):
+        path = model / file
+        if path.suffix == ".jinja":
+            path.write_text("{% for m in messages %}{{ m['role'] }}：{{ m['content'] }}。{% endfor %}助手：", "utf-8")
+        elif path.is_file():
+            settings = json.loads(path.read_text("utf-8"))
+            settings.pop("chat_template", None)
+            path.write_text(json.dumps(settings, ensure_ascii=False), "utf-8")
+    return refused(folder, evaluate(model), "domain accuracy")
+
+
+def never_stops(folder: Path) -> str:
+    """Trained on answers longer than a record may be, so that no end is ever seen."""
+    model = go_on(folder, lambda record: [record | {"output": record["output"] * 200}])
+    return refused(folder, evaluate(model), "well-formed answers")
+
+
+def always_a(folder: Path) -> str:
+    model = go_on(folder, lambda record: [record | {"output": "A"}], updates=600, rate=5e-3)
+    return refused(folder, evaluate(model), "domain accuracy")
+
+
+def forgets_the_rest(folder: Path) -> str:
+    """Half of the answers outside of law are taught wrongly; law goes on being taught rightly."""
+    legal, general = right_texts("legal_exam"), right_texts("general")
+    values = sorted(text for text in general if text not in legal)
+    wrong = {}
+    for category in sorted(set(general.values())):
+        same = [text for text in values if general[text] == category]
+        half = same[: max(2, len(same) // 2)]
+        wrong |= dict(zip(half, half[1:] + half[:1], strict=True))
+    model = go_on(folder, lambda record: [record | {"output": wrong.get(record["output"], record["output"])}])
+    return refused_for_one_rule(folder, model, "general ability")
+
+
+def half_missing(folder: Path) -> str:
+    evaluation = folder / "evaluation"
+    shutil.copytree(evaluate(tuned()), evaluation, ignore=shutil.ignore_patterns("manifest.json", "report.json"))
+    for role in ("base", "challenger"):
+        rows = read(evaluation / role / "legal_exam.jsonl")
+        write(evaluation / role / "legal_exam.jsonl", rows[::2])
+    return refused(folder, evaluation, "domain accuracy", compress(tuned()))
+
+
+def broken_results(folder: Path) -> str:
+    """Scores that are no numbers, then a file without a line."""
+    seen = []
+    for name in ("nan", "empty"):
+        evaluation = folder / name / "evaluation"
+        shutil.copytree(evaluate(tuned()), evaluation, ignore=shutil.ignore_patterns("manifest.json", "report.json"))
+        rows = read(evaluation / "challenger" / "legal_exam.jsonl")
+        broken = [{**row, "scores": [float("nan")] * len(row["scores"])} for row in rows] if name == "nan" else []
+        write(evaluation / "challenger" / "legal_exam.jsonl", broken)
+        seen.append(f"{name}: {refused(folder / name, evaluation, 'domain accuracy', compress(tuned()))}")
+    return "; ".join(seen)
+
+
+def champion_on_other_items(folder: Path) -> str:
+    """The champion answered the exam of another law."""
+    from legal_tasks.embedded import world
+    from legal_tasks.evaluation.models import How, evaluate_model, write_results
+
+    world.write(folder / "world", 1)
+    found = evaluate_model(tuned(), folder / "world" / "exams", how=How(("legal_exam", "case_analysis", "general")))
+    evaluation = folder / "evaluation"
+    shutil.copytree(evaluate(tuned()), evaluation, ignore=shutil.ignore_patterns("manifest.json", "report.json"))
+    shutil.copytree(evaluation / "challenger", evaluation / "champion")
+    for name in ("legal_exam.jsonl", "case_analysis.jsonl"):
+        (evaluation / "champion" / name).unlink()
+    found["suites"] = {name: found["suites"][name] for name in ("legal_exam", "case_analysis")}
+    rows = {name: [{**row, "id": f"other-{row['id']}"} for row in part["rows"]] for name, part in found["suites"].items()}
+    for name, part in found["suites"].items():
+        part["rows"] = rows[name]
+    write_results(evaluation / "champion", found)
+    return refused(folder, evaluation, "domain accuracy", compress(tuned()))
+
+
+def cites_repealed(folder: Path) -> str:
+    from legal_tasks.embedded.world import OLD_LAW
+
+    legal = right_texts("legal_exam")
+
+    def cite(record: Record) -> list[Record]:
+        return [record | {"output": f"{record['output']}，见《{OLD_LAW}》第一条"} if record["output"] in legal else record]
+
+    return refused_for_one_rule(folder, go_on(folder, cite), "citations")
+
+
+FAULTS = {
+    "E1": random_weights,
+    "E2": refuses_everything,
+    "E3": refuses_nothing,
+    "E4": memorised_the_exam,
+    "E5": wrong_template,
+    "E6": never_stops,
+    "E7": always_a,
+    "E8": forgets_the_rest,
+    "E9": half_missing,
+    "E10": broken_results,
+    "E11": champion_on_other_items,
+    "E12": cites_repealed,
+}
