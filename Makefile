@@ -7,6 +7,8 @@ PROFILE ?= small
 SOURCES ?=
 ARGS ?=
 export PYTHONPATH := $(CURDIR)
+# The seat: its profile says in which place each step runs (section `where`, plugins/places.py).
+export LEXLOOP_PROFILE ?= $(PROFILE)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup retrain test test-all check up stop status rollback prepare bench faults
