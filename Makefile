@@ -11,7 +11,7 @@ export PYTHONPATH := $(CURDIR)
 export LEXLOOP_PROFILE ?= $(PROFILE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup retrain test test-all check up stop status rollback prepare bench faults
+.PHONY: help setup retrain test test-all check up stop status rollback gc prepare bench faults
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -36,6 +36,9 @@ status: ## show the services
 
 rollback: setup ## put the previous model back in production
 	@$(ORCHESTRATOR) -m legal_tasks.serving.rollback
+
+gc: setup ## make room: artifacts, logs, databases; make gc ARGS=--dry-run only says what would go, with the bytes
+	@$(ORCHESTRATOR) -m legal_tasks.gc $(ARGS)
 
 prepare: setup ## the data phase alone: make prepare SOURCES=file.yaml OUT=folder
 	@$(ML) -m legal_tasks.data.prepare --profile $(PROFILE) --sources $(SOURCES) --output $(OUT)

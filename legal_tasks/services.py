@@ -81,6 +81,11 @@ def mlflow_url() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"http://127.0.0.1:{Ports.read().mlflow}"
 
 
+def mlflow_database() -> str:
+    """Where our MLflow server keeps its rows."""
+    return f"sqlite:///{var_folder()}/mlflow/mlflow.db"
+
+
 def secret(name: str, make=lambda: secrets.token_urlsafe(32)) -> str:
     """A generated secret, kept in var/secrets/<name> with mode 600."""
     path = var_folder() / "secrets" / name
@@ -157,7 +162,7 @@ def programs() -> dict[str, list[str]]:
             *("--host", "127.0.0.1", "--port", str(ports.mlflow)),
             *(
                 "--backend-store-uri",
-                f"sqlite:///{var}/mlflow/mlflow.db",
+                mlflow_database(),
                 "--artifacts-destination",
                 str(var / "mlflow" / "artifacts"),
             ),
@@ -275,7 +280,7 @@ def migrate() -> None:
         subprocess.Popen([*airflow, "db", "migrate"], env=full, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     )
     if "mlflow" in programs():
-        argv = [str(python_of("ml")), "-m", "mlflow", "db", "upgrade", f"sqlite:///{var}/mlflow/mlflow.db"]
+        argv = [str(python_of("ml")), "-m", "mlflow", "db", "upgrade", mlflow_database()]
         jobs.append(subprocess.Popen(argv, env=full, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
     for job in jobs:
         said, _ = job.communicate()
