@@ -81,9 +81,9 @@ for wanted in question["steps"]:
             found["check"] = f"{type(error).__name__}: {error}"
     answers.append(found)
 
-if question.get("profile"):
+for profile in question.get("profiles", []):
     try:
-        held, steps_of = places.of_profile(question["profile"])
+        held, steps_of = places.of_profile(profile)
         answers.append({"places": sorted(held), "steps": steps_of})
     except places.PlaceError as error:
         answers.append({"error": str(error)})

@@ -7,11 +7,14 @@ import hashlib
 import hmac
 import json
 import subprocess
+import sys
 import time
+from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from tests.conftest import REPOSITORY
 from tests.plugins.orchestrator import command
 from tests.plugins.servers import connection, http_server, smtp_server
 
@@ -24,11 +27,11 @@ MESSAGE = {
 }
 
 
-def deliver(home, message=MESSAGE, **connections) -> tuple[dict, subprocess.CompletedProcess]:
+def deliver(home, **connections) -> tuple[dict, subprocess.CompletedProcess]:
     """(answer of the probe, the process) with these Connections only."""
     home.mkdir(exist_ok=True)
     named = {f"AIRFLOW_CONN_LEXLOOP_{name.upper()}": value for name, value in connections.items()}
-    question = json.dumps({"message": message})
+    question = json.dumps({"message": MESSAGE})
     done = command(home, ["tests/plugins/notify_probe.py", question], AIRFLOW__LOGGING__LOGGING_LEVEL="INFO", **named)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.strip().splitlines()[-1]), done
@@ -158,16 +161,17 @@ def test_trouble_is_told_without_the_secret_and_does_not_stop_the_others(tmp_pat
     assert CANARY not in json.dumps(answer) + done.stdout + done.stderr
 
 
-def test_a_long_message_is_cut_to_what_the_channel_takes(tmp_path):
-    message = MESSAGE | {"lines": ["法" * 9000]}
+def test_a_long_message_is_cut_to_what_the_channel_takes(monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(REPOSITORY / "plugins"), *sys.path])
+    import notify
+
+    message = notify.Message(**MESSAGE | {"lines": ("法" * 9000,)})
     with http_server(answer_well) as (port, seen):
-        deliver(
-            tmp_path / "home",
-            message,
-            wecom=connection(conn_type="http", password=f"http://127.0.0.1:{port}/cgi?key=k"),
-            feishu=connection(conn_type="http", password=f"http://127.0.0.1:{port}/open/hook/k"),
-        )
-    wecom, feishu = seen
-    text = json.loads(wecom["body"])["markdown"]["content"]
+        address = f"http://127.0.0.1:{port}"
+        to = {name: SimpleNamespace(password=f"{address}/{name}", extra_dejson={}) for name in ("wecom", "feishu", "dingtalk")}
+        assert notify.deliver(message, to) == (["wecom", "feishu", "dingtalk"], [])
+    wecom, feishu, dingtalk = (json.loads(request["body"]) for request in seen)
+    text = wecom["markdown"]["content"]
     assert 4090 <= len(text.encode()) <= 4096 and text.endswith("法\n…")
-    assert len(feishu["body"]) <= 20 * 1024
+    assert len(seen[1]["body"]) <= 20 * 1024 and feishu["content"]["text"].endswith("法\n…")
+    assert 19990 <= len(dingtalk["markdown"]["text"].encode()) <= 20000

@@ -10,15 +10,51 @@ CARDS |= {"shared_memory": "8g", "network": "host", "volumes": MOUNT, "secrets":
 CARDS |= {"environment": {"MLFLOW_TRACKING_URI": "http://mlflow:5000"}}
 POD = {"kind": "kubernetes", "image": "registry.example/lexloop-{env}@sha256:" + "a" * 64, "gpus": 1, "cpus": "4"}
 POD |= {"memory": "64Gi", "shared_memory": "8Gi", "volumes": {"lexloop-var": "/data/var", "/mnt/models": "/models"}}
+HERE = {"kind": "here"}
 POD |= {"secrets": {"HF_TOKEN": "hub/token"}, "namespace": "legal", "node_selector": {"gpu": "h100"}}
 
 
+BAD = [
+    ({"kind": "moon"}, "there.kind must be one of here, docker, kubernetes, got 'moon'"),
+    (CARDS | {"image": "lexloop-ml"}, "image must end in a tag"),
+    (CARDS | {"image": "registry.example:5000/lexloop-ml"}, "image must end in a tag"),
+    (CARDS | {"image": "lexloop-ml:latest"}, "other than latest"),
+    (CARDS | {"gpus": -1}, "gpus must be a whole number"),
+    (CARDS | {"volumes": {"/data/other": "/data/other"}}, "must mount /data/var"),
+    (CARDS | {"volumes": {"claim": "/data/var"}}, "absolute folder of the host"),
+    (POD | {"secrets": {"HF_TOKEN": "hub"}}, "secret/key"),
+    ({"gpus": 1}, "kind `here` takes no gpus"),
+]
+PROFILE = """
+where:
+  places:
+    cards: {{kind: docker, image: "lexloop-{{env}}:2026.11", gpus: 1, volumes: {{/data/var: /data/var}}}}
+  steps: {{{step}: {place}}}
+"""
+
+
 @pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    steps = [{"name": "training.lora", "place": place, "argv": True} for place in (None, CARDS, POD)]
-    steps[1]["check"] = True
+def answers(tmp_path_factory):
+    """Everything asked at once, because Airflow takes seconds to import."""
+    home = tmp_path_factory.mktemp("home")
+    profiles = {"good": ("training.lora", "cards"), "step": ("training.dream", "cards"), "place": ("training.lora", "moon")}
+    for name, (step, place) in profiles.items():
+        (home / f"{name}.yaml").write_text(PROFILE.format(step=step, place=place))
+    named = [{"name": "training.lora", "place": place, "argv": True, "check": place is CARDS} for place in (HERE, CARDS, POD)]
+    unset = {"name": "training.lora", "place": CARDS | {"secrets": {"HF_TOKEN": "UNSET_TOKEN"}}, "check": True}
+    seat = [{"name": "training.lora"}, {"name": "data.split"}]
+    question = {
+        "steps": [*named, unset, *seat, *({"name": "training.lora", "place": place} for place, _ in BAD)],
+        "profiles": [str(home / f"{name}.yaml") for name in profiles],
+    }
     variables = {"LEXLOOP_VAR": "/data/var", "TEAM_HF_TOKEN": "canary-of-the-hub", "LEXLOOP_DB": "postgresql://u:canary@h/d"}
-    return ask(tmp_path_factory.mktemp("home"), "places_probe.py", {"steps": steps}, **variables)
+    return ask(home, "places_probe.py", question, LEXLOOP_PROFILE=str(home / "good.yaml"), **variables)
+
+
+@pytest.fixture(scope="module")
+def built(answers):
+    """The same step here, in Docker, in Kubernetes."""
+    return answers[:3]
 
 
 def test_every_place_gets_the_same_argv_word_for_word(built):
@@ -81,51 +117,20 @@ def test_secrets_come_from_the_workers_environment_or_the_cluster_and_stand_in_n
     assert "canary" not in str(pod) and "canary" not in str(built[0])
 
 
-def test_a_missing_secret_is_named_before_the_container_starts(tmp_path):
-    question = {"steps": [{"name": "training.lora", "place": CARDS, "check": True}]}
-    found = ask(tmp_path, "places_probe.py", question, LEXLOOP_VAR="/data/var")
-    assert found[0]["check"].startswith("AirflowFailException") and "TEAM_HF_TOKEN is not set" in found[0]["check"]
+def test_a_missing_secret_is_named_before_the_container_starts(answers):
+    assert answers[3]["check"].startswith("AirflowFailException") and "UNSET_TOKEN is not set" in answers[3]["check"]
 
 
-def test_a_place_that_cannot_work_is_refused_with_its_key(tmp_path):
-    bad = [
-        ({"kind": "moon"}, "there.kind must be one of here, docker, kubernetes, got 'moon'"),
-        (CARDS | {"image": "lexloop-ml"}, "image must end in a tag"),
-        (CARDS | {"image": "registry.example:5000/lexloop-ml"}, "image must end in a tag"),
-        (CARDS | {"image": "lexloop-ml:latest"}, "other than latest"),
-        (CARDS | {"gpus": -1}, "gpus must be a whole number"),
-        (CARDS | {"volumes": {"/data/other": "/data/other"}}, "must mount /data/var"),
-        (CARDS | {"volumes": {"claim": "/data/var"}}, "absolute folder of the host"),
-        (POD | {"secrets": {"HF_TOKEN": "hub"}}, "secret/key"),
-        ({"gpus": 1}, "kind `here` takes no gpus"),
-    ]
-    question = {"steps": [{"name": "training.lora", "place": place} for place, _ in bad]}
-    found = ask(tmp_path, "places_probe.py", question, LEXLOOP_VAR="/data/var")
-    for answer, (_, words) in zip(found, bad, strict=True):
-        assert words in answer["error"]
+def test_the_profile_of_the_seat_names_the_place_of_a_step(answers):
+    assert [each["type"] for each in answers[4:6]] == ["DockerOperator", "BashOperator"]
+    assert answers[-3] == {"places": ["cards", "here"], "steps": {"training.lora": "cards"}}
 
 
-PROFILE = """
-where:
-  places:
-    cards: {{kind: docker, image: "lexloop-{{env}}:2026.11", gpus: 1, volumes: {{{var}: {var}}}}}
-  steps: {{{step}: {place}}}
-"""
+@pytest.mark.parametrize(("number", "words"), [(number, words) for number, (_, words) in enumerate(BAD)])
+def test_a_place_that_cannot_work_is_refused_with_its_key(answers, number, words):
+    assert words in answers[6 + number]["error"]
 
 
-def test_the_profile_of_the_seat_names_the_place_of_a_step(tmp_path):
-    path = tmp_path / "seat.yaml"
-    path.write_text(PROFILE.format(var=tmp_path / "var", step="training.lora", place="cards"))
-    question = {"steps": [{"name": "training.lora"}, {"name": "data.split"}], "profile": str(path)}
-    found = ask(tmp_path, "places_probe.py", question, LEXLOOP_PROFILE=str(path))
-    assert [each.get("type") for each in found[:2]] == ["DockerOperator", "BashOperator"]
-    assert found[2] == {"places": ["cards", "here"], "steps": {"training.lora": "cards"}}
-
-
-@pytest.mark.parametrize(
-    ("step", "place", "words"), [("training.dream", "cards", "training.dream"), ("training.lora", "moon", "moon")]
-)
-def test_an_unknown_step_or_place_in_a_profile_is_named(tmp_path, step, place, words):
-    path = tmp_path / "seat.yaml"
-    path.write_text(PROFILE.format(var=tmp_path / "var", step=step, place=place))
-    assert words in ask(tmp_path, "places_probe.py", {"steps": [], "profile": str(path)})[0]["error"]
+def test_an_unknown_step_or_place_in_a_profile_is_named(answers):
+    assert "names the step 'training.dream', which does not exist" in answers[-2]["error"]
+    assert "where.steps.training.lora is 'moon'; places are here, cards" in answers[-1]["error"]
