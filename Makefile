@@ -9,6 +9,9 @@ ARGS ?=
 export PYTHONPATH := $(CURDIR)
 # The seat: its profile says in which place each step runs (section `where`, plugins/places.py).
 export LEXLOOP_PROFILE ?= $(PROFILE)
+# Airflow's database: empty for SQLite or what was chosen before, postgres for a server of our own (legal_tasks/postgres.py).
+DB ?=
+export LEXLOOP_DB ?= $(DB)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup retrain test test-all check up stop status rollback gc prepare bench faults
@@ -25,7 +28,7 @@ test-all: SETUP := --chromium
 retrain: setup ## the whole monthly loop, ending with a model behind the gateway [PROFILE=small] [SOURCES=file.yaml] [ARGS=...]
 	@$(ORCHESTRATOR) -m legal_tasks.retrain --profile $(PROFILE) $(if $(SOURCES),--sources $(SOURCES)) $(ARGS)
 
-up: setup ## start Airflow, MLflow, the releaser and the gateway
+up: setup ## start Airflow, MLflow, the releaser and the gateway [DB=postgres for a team]
 	@$(ORCHESTRATOR) -m legal_tasks.services up
 
 stop: ## stop them all; no process and no port stays
