@@ -7,9 +7,14 @@ PROFILE ?= small
 SOURCES ?=
 ARGS ?=
 export PYTHONPATH := $(CURDIR)
+# The seat: its profile says in which place each step runs (section `where`, plugins/places.py).
+export LEXLOOP_PROFILE ?= $(PROFILE)
+# Airflow's database: empty for SQLite or what was chosen before, postgres for a server of our own (legal_tasks/postgres.py).
+DB ?=
+export LEXLOOP_DB ?= $(DB)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup retrain test test-all check up stop status rollback prepare bench faults
+.PHONY: help setup retrain test test-all check up stop status rollback gc prepare bench faults
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -23,7 +28,7 @@ test-all: SETUP := --chromium
 retrain: setup ## the whole monthly loop, ending with a model behind the gateway [PROFILE=small] [SOURCES=file.yaml] [ARGS=...]
 	@$(ORCHESTRATOR) -m legal_tasks.retrain --profile $(PROFILE) $(if $(SOURCES),--sources $(SOURCES)) $(ARGS)
 
-up: setup ## start Airflow, MLflow, the releaser and the gateway
+up: setup ## start Airflow, MLflow, the releaser and the gateway [DB=postgres for a team]
 	@$(ORCHESTRATOR) -m legal_tasks.services up
 
 stop: ## stop them all; no process and no port stays
@@ -34,6 +39,9 @@ status: ## show the services
 
 rollback: setup ## put the previous model back in production
 	@$(ORCHESTRATOR) -m legal_tasks.serving.rollback
+
+gc: setup ## make room: artifacts, logs, databases; make gc ARGS=--dry-run only says what would go, with the bytes
+	@$(ORCHESTRATOR) -m legal_tasks.gc $(ARGS)
 
 prepare: setup ## the data phase alone: make prepare SOURCES=file.yaml OUT=folder
 	@$(ML) -m legal_tasks.data.prepare --profile $(PROFILE) --sources $(SOURCES) --output $(OUT)

@@ -104,6 +104,14 @@ def verify(folder: Path | str) -> dict[str, Any]:
     return manifest
 
 
+def mark_used(folder: Path) -> None:
+    """Note that an artifact was asked for: its manifest's modification time is when it was made or last used."""
+    try:
+        os.utime(folder / MANIFEST)
+    except PermissionError:
+        return  # somebody else's store: only its owner collects garbage there
+
+
 def hardware() -> dict[str, Any]:
     """What ran it, as far as the standard library can tell: shown beside a reused artifact, never part of a key."""
     return {"machine": platform.machine(), "processors": os.cpu_count(), "system": platform.system()}
@@ -160,6 +168,7 @@ class Store:
         with self.lease(step, key) as lease:
             found = self.find(step, key)
             if found is not None and (not recompute or lease.waited):
+                mark_used(found.path)
                 return found
             output = self.root / ".work" / step / f"{key[:16]}.output"
             shutil.rmtree(output, ignore_errors=True)

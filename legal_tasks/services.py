@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from legal_tasks import postgres
 from legal_tasks.setup import nginx_path, python_of
 from legal_tasks.step import REPOSITORY, StepError, var_folder
 
@@ -85,6 +86,11 @@ def mlflow_url() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"http://127.0.0.1:{Ports.read().mlflow}"
 
 
+def mlflow_database() -> str:
+    """Where our MLflow server keeps its rows."""
+    return f"sqlite:///{var_folder()}/mlflow/mlflow.db"
+
+
 def secret(name: str, make=lambda: secrets.token_urlsafe(32)) -> str:
     """A generated secret, kept in var/secrets/<name> with mode 600."""
     path = var_folder() / "secrets" / name
@@ -135,12 +141,12 @@ def environment() -> dict[str, str]:
 
 def write_airflow_config() -> None:
     var, ports = var_folder(), Ports.read()
-    database = os.environ.get("LEXLOOP_DB", f"sqlite:///{var}/airflow/airflow.db")
     values = {
         "REPOSITORY": REPOSITORY,
         "VAR": var,
         "EXECUTOR": os.environ.get("LEXLOOP_EXECUTOR", "LocalExecutor"),
-        "DB": database,
+        # A % begins an interpolation in this format.
+        "DB": postgres.airflow_address().replace("%", "%%"),
         "AIRFLOW_PORT": ports.airflow,
         "FERNET_KEY": secret("fernet", fernet_key),
         "API_SECRET": secret("api"),
@@ -155,13 +161,15 @@ def programs() -> dict[str, list[str]]:
     var, ports = var_folder(), Ports.read()
     airflow = [str(python_of("orchestrator")), "-m", "airflow"]
     found: dict[str, list[str]] = {}
+    if postgres.is_own():
+        found["postgres"] = postgres.server()
     if mlflow_url() == f"http://127.0.0.1:{ports.mlflow}":  # else somebody else's server is named
         found["mlflow"] = [
             *(str(python_of("ml")), "-m", "mlflow", "server", "--workers", "1"),
             *("--host", "127.0.0.1", "--port", str(ports.mlflow)),
             *(
                 "--backend-store-uri",
-                f"sqlite:///{var}/mlflow/mlflow.db",
+                mlflow_database(),
                 "--artifacts-destination",
                 str(var / "mlflow" / "artifacts"),
             ),
@@ -213,9 +221,11 @@ def write_supervisor_config() -> Path:
             "startsecs=3",
             "startretries=5",
             f"stopwaitsecs={45 if name == 'releaser' else 15}",
-            "stopasgroup=" + ("false" if name == "releaser" else "true"),
+            "stopasgroup=" + ("false" if name in ("releaser", "postgres") else "true"),
             "killasgroup=true",
         ]
+        if name == "postgres":
+            lines += ["priority=1", "stopsignal=INT"]  # first up, last down; INT ends sessions, TERM waits for them
     path = var / "supervisord.conf"
     write_private(path, "\n".join(lines) + "\n")
     return path
@@ -290,7 +300,7 @@ def migrate() -> None:
     full = {**os.environ, **environment()}
     jobs = []
     marker = var / "airflow" / "migrated"
-    version = python_of("orchestrator").parents[1].joinpath("lexloop-lock.txt").read_text()
+    version = python_of("orchestrator").parents[1].joinpath("lexloop-lock.txt").read_text() + postgres.fingerprint()
     if marker.is_file() and marker.read_text() == version:
         return
     airflow = [str(python_of("orchestrator")), "-m", "airflow"]
@@ -298,7 +308,7 @@ def migrate() -> None:
         subprocess.Popen([*airflow, "db", "migrate"], env=full, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     )
     if "mlflow" in programs():
-        argv = [str(python_of("ml")), "-m", "mlflow", "db", "upgrade", f"sqlite:///{var}/mlflow/mlflow.db"]
+        argv = [str(python_of("ml")), "-m", "mlflow", "db", "upgrade", mlflow_database()]
         jobs.append(subprocess.Popen(argv, env=full, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
     for job in jobs:
         said, _ = job.communicate()
@@ -325,16 +335,21 @@ def up() -> bool:
     if nginx_path() is None:
         raise StepError("nginx is missing; install it: apt-get install nginx-light (make setup does it for root)")
     Ports.read().check_free()
+    postgres.check_port()
     if os.environ.get("MLFLOW_TRACKING_URI"):
         from legal_tasks.tracking import check_reachable
 
         check_reachable(os.environ["MLFLOW_TRACKING_URI"])
     admin_password()
+    postgres.keep_choice()
     write_airflow_config()
-    migrate()
+    with postgres.running():
+        migrate()
     config = write_supervisor_config()
     argv = [str(python_of("orchestrator")), "-m", "supervisor.supervisord", "-c", str(config)]
-    subprocess.run(argv, env={**os.environ, **environment()}, check=True, stdout=subprocess.DEVNULL)
+    values = {**os.environ, **environment()}
+    values.pop("LEXLOOP_DB", None)  # an address with a password; it stands in private files
+    subprocess.run(argv, env=values, check=True, stdout=subprocess.DEVNULL)
     wait_healthy()
     return True
 
@@ -370,6 +385,7 @@ def stop(quiet: bool = False) -> None:
     if pid is not None:
         os.kill(pid, signal.SIGTERM)
         _wait_gone({pid}, 60)
+    postgres.stop()
     left = marked_processes()
     services = marked_processes(steps=False)
     for victim in left:  # a step would take the end of its scheduler for a reason to go on

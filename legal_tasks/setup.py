@@ -193,6 +193,18 @@ def ensure_chromium() -> None:
         install_debian("chromium", "fonts-noto-cjk")
 
 
+def ensure_postgres() -> None:
+    """Debian's PostgreSQL, where our own server is chosen and none is there."""
+    from legal_tasks import postgres
+    from legal_tasks.step import StepError
+
+    try:
+        if postgres.is_own() and not postgres.is_installed():
+            install_debian("postgresql", RUNLEVEL="1")  # as for nginx: no server on port 5432
+    except StepError as error:
+        raise SetupError(str(error)) from error
+
+
 def install_debian(*packages: str, **environment: str) -> None:
     """Install Debian packages where root allows; else SetupError with the one command to run."""
     names = " ".join(packages)
@@ -222,6 +234,7 @@ def setup(names: list[str], nginx: bool = False, chromium: bool = False, ports: 
     check_machine(missing)
     if ports:
         check_ports()
+        ensure_postgres()
     for environment in missing:
         build(environment)
     if nginx:

@@ -364,12 +364,17 @@ def _tell_reuse(artifact: artifacts.Artifact, describe: dict[str, Any]) -> None:
 
 
 def _write_note(result: dict[str, Any], note: Path | None) -> None:
-    if note is None:
-        return
-    note.parent.mkdir(parents=True, exist_ok=True)
-    temporary = note.with_name(note.name + ".part")
-    temporary.write_text(json.dumps(result, ensure_ascii=False, default=str) + "\n", "utf-8")
-    os.replace(temporary, note)
+    dag = os.environ.get("LEXLOOP_DAG")
+    result = {**result, "dag": dag} if dag else result
+    # A container's operator reads the result from a place of its own.
+    copy = os.environ.get("LEXLOOP_RESULT_COPY")
+    for target in (note, Path(copy) if copy else None):
+        if target is None:
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(target.name + ".part")
+        temporary.write_text(json.dumps(result, ensure_ascii=False, default=str) + "\n", "utf-8")
+        os.replace(temporary, target)
 
 
 def _emit(result: dict[str, Any], note: Path | None) -> None:

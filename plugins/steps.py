@@ -12,7 +12,7 @@ import subprocess
 from datetime import timedelta
 from typing import Any
 
-from airflow.providers.standard.operators.bash import BashOperator
+import places
 from links import MlflowRunLink
 from retries import StepRetry
 from turns import take_turn
@@ -76,16 +76,21 @@ MACROS = {
 }
 
 
+def var_folder() -> str:
+    return os.environ.get("LEXLOOP_VAR", os.path.join(REPOSITORY, "var"))
+
+
 def environment(task_id: str) -> dict[str, str]:
     """What the child process gets: no token of Airflow's, no secret."""
     run = "{{ dag_run.run_id | replace('/', '_') }}"
-    var = os.environ.get("LEXLOOP_VAR", os.path.join(REPOSITORY, "var"))
+    var = var_folder()
     passed = {
         name: value
         for name, value in os.environ.items()
         if name in ("PATH", "HOME", "LANG", "TZ", "HF_ENDPOINT", "HF_HOME", "HF_HUB_OFFLINE", "CUDA_VISIBLE_DEVICES", "TMPDIR")
         or name.startswith(("LEXLOOP_", "SSL_CERT", "NO_PROXY", "no_proxy"))
     }
+    passed.pop("LEXLOOP_DB", None)  # an address with a password
     return {
         **passed,
         "PYTHONPATH": REPOSITORY,
@@ -108,28 +113,32 @@ def step(
     env: str = "ml",
     timeout_minutes: int = 60,
     retries: int = 1,
+    where: places.Place | None = None,
     **kwargs: Any,
-) -> BashOperator:
-    """A task that runs `python -m legal_tasks.<name>`.
+) -> Any:
+    """A task that runs `python -m legal_tasks.<name>`, here or in a container (`where`; default: the profile's place for it).
 
     `inputs` maps an option to the task whose artifact it takes; `arguments` maps an option to a Jinja text, which is
     quoted; `fields` maps fields of the trigger form to settings. The task's id is the step's last word unless given.
     """
     task_id = kwargs.pop("task_id", name.rsplit(".", 1)[-1])
     kwargs.setdefault("pre_execute", take_turn)
-    words = [shlex.quote(python(env)), "-m", f"legal_tasks.{name}"]
+    place = where or places.place_of(name)
+    words = [shlex.quote(python(env)) if place.kind == "here" else "python", "-m", f"legal_tasks.{name}"]
     words += ["--profile", "{{ params.profile | quote }}", "{{ overrides(params, " + repr(fields or {}) + ") }}"]
     words.append("{{ recompute(params, " + repr(task_id) + ") }}")
     for option, source in (inputs or {}).items():
         words += [f"--{option}", "{{ artifact(ti, " + repr(source) + ") }}"]
     for option, text in (arguments or {}).items():
         words += [f"--{option}", text]
-    operator = BashOperator(
+    operator = places.build(
+        place,
+        " ".join(words),
+        environment(task_id),
+        env,
+        var_folder(),
+        REPOSITORY,
         task_id=task_id,
-        bash_command="exec " + " ".join(words),
-        env=environment(task_id),
-        cwd=REPOSITORY,
-        output_processor=json.loads,
         owner=OWNER,
         retries=retries,
         retry_policy=StepRetry(),

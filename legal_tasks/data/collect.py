@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from legal_tasks.data import exams as layouts
-from legal_tasks.data import readers, sources
+from legal_tasks.data import readers, sources, tombstones
 from legal_tasks.step import Output, StepError, main, progress
 
 VERSION = 4
@@ -50,13 +50,14 @@ class Report:
 
 
 def extra_inputs(params: Params) -> dict[str, Path]:
-    """The YAML and every file that it names; for the embedded world, the code that writes it."""
+    """The YAML and every file that it names (for the embedded world, the code that writes it), and the tombstones."""
+    forgotten = {"tombstones": tombstones.path_of()} if tombstones.read() else {}
     if params.sources == EMBEDDED:
         folder = Path(__file__).resolve().parents[1] / "embedded"
-        return {f"embedded/{file.relative_to(folder).as_posix()}": file for file in sorted(folder.rglob("*.py"))}
+        return forgotten | {f"embedded/{file.relative_to(folder).as_posix()}": file for file in sorted(folder.rglob("*.py"))}
     path = Path(params.sources)
     found = sources.load(path, params.licences)
-    named = {"sources": path}
+    named = forgotten | {"sources": path}
     for group, entries in (("source", found.sources), ("exam", found.exams)):
         for entry in entries:
             for file, place in entry.files:
@@ -127,13 +128,25 @@ def items_of(source: sources.Source, seen: Counter[str]) -> Iterator[tuple[dict[
             yield item, piece.broken
 
 
+def words_of_piece(piece: readers.Piece) -> str:
+    return tombstones.words_of([piece.fields, piece.text])
+
+
 def _line(value: dict[str, Any]) -> str:
     return json.dumps(value, ensure_ascii=False) + "\n"
+
+
+def reason_of(broken: str) -> str:
+    for reason in ("forgotten", "unreadable"):
+        if broken.startswith(reason):
+            return reason
+    return "empty" if "empty" in broken else "broken"
 
 
 def collect_sources(found: sources.Sources, output: Path) -> tuple[list[dict[str, Any]], Counter[str]]:
     """Write items.jsonl and set_aside.jsonl; return a row per source and the reasons."""
     rows, reasons, seen = [], Counter[str](), Counter[str]()
+    matcher = tombstones.Matcher(tombstones.read())
     with (
         open(output / "items.jsonl", "w", encoding="utf-8") as good,
         open(output / "set_aside.jsonl", "w", encoding="utf-8") as bad,
@@ -141,12 +154,15 @@ def collect_sources(found: sources.Sources, output: Path) -> tuple[list[dict[str
         for number, source in enumerate(found.sources, 1):
             kept, aside = 0, 0
             for item, broken in items_of(source, seen):
+                stone = matcher.item(item["id"], item.get("fields", item.get("text")))
+                if stone is not None:
+                    broken = f"forgotten: tombstone {stone}"
                 if broken is None:
                     kept += 1
                     good.write(_line(item))
                 else:
                     aside += 1
-                    reason = "unreadable" if broken.startswith("unreadable") else "empty" if "empty" in broken else "broken"
+                    reason = reason_of(broken)
                     reasons[reason] += 1
                     row = {"id": item["id"], "kind": source.kind, "source": source.name, "locator": item["locator"]}
                     bad.write(_line(row | {"reason": reason, "detail": broken[:300]}))
@@ -160,6 +176,7 @@ def collect_exams(found: sources.Sources, folder: Path) -> dict[str, dict[str, A
     """Write exams/<name>.jsonl for every exam; StepError if one has no item that can be asked."""
     folder.mkdir()
     report = {}
+    matcher = tombstones.Matcher(tombstones.read())
     for exam in found.exams:
         kept, left_out, total = [], Counter[str](), 0
         for file, place in exam.files:
@@ -169,6 +186,8 @@ def collect_exams(found: sources.Sources, folder: Path) -> dict[str, dict[str, A
             for piece in parts:
                 total += 1
                 item, why = layouts.normalise(piece.fields or {}, exam.name, total, exam.kind, category)
+                if matcher.text(words_of_piece(piece)):
+                    item, why = None, "forgotten"
                 if item is None:
                     left_out[piece.broken or why] += 1
                 else:

@@ -18,6 +18,7 @@ PROFILE_KEYS = {
     "bounds_note": "why a threshold of this profile differs from the specification's",
     "environments": "virtual environments that `make` builds for this profile",
     "needs": "disk_gib and memory_gib that must be free before work starts",
+    "where": "places (docker, kubernetes) and which step runs in which, see plugins/places.py",
 }
 
 

@@ -141,3 +141,22 @@ def test_help_shows_every_option_with_its_default(call):
     assert code == 0
     for part in ("--least", "shortest word", "(default: 1)", "--no-upper", "--recompute"):
         assert part in said
+
+
+def test_the_result_is_also_written_where_a_containers_operator_looks(call, tmp_path):
+    copy = tmp_path / "xcom" / "return.json"
+    (tmp_path / "text.txt").write_text("one")
+    done = subprocess.run(
+        [sys.executable, "-m", "count_words", "--text", str(tmp_path / "text.txt")],
+        capture_output=True,
+        text=True,
+        env={
+            "PYTHONPATH": f"{tmp_path}:{Path(__file__).resolve().parents[2]}",
+            "PATH": "/usr/bin:/bin",
+            "LEXLOOP_VAR": str(tmp_path),
+            "LEXLOOP_RESULT": str(tmp_path / "note.json"),
+            "LEXLOOP_RESULT_COPY": str(copy),
+        },
+    )
+    line = json.loads(done.stdout.splitlines()[-1])
+    assert json.loads(copy.read_text()) == json.loads((tmp_path / "note.json").read_text()) == line

@@ -1,0 +1,78 @@
+"""Make room once a week: old artifacts, logs, Airflow's rows, MLflow's runs.
+
+**What it does.** `store` removes artifacts that nobody needs (merged weights first; never what is, was or may be in production,
+nor what a run uses), `logs` rotates and removes, `airflow` cleans Airflow's database, `mlflow` deletes runs that gave no
+registered version. Each task's log says what went and how many bytes; trigger it with `dry_run` to see it first. The same by
+hand: `make gc ARGS=--dry-run`.
+
+**Who owns it.** The team that owns the legal model (`legal-llm`).
+
+**When it fails.** The tasks do not wait for each other's success: the others have done their work. The last lines of the red
+one name what is wrong; nothing is half removed. Clear it when that is mended, or wait for the next week.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+from airflow.providers.standard.operators.bash import BashOperator
+from airflow.sdk import DAG, Param
+from airflow.timetables.trigger import CronTriggerTimetable
+from steps import OWNER, REPOSITORY, environment, python
+
+PARTS = {
+    "store": "Artifacts by age and size, and abandoned checkpoints.",
+    "logs": "Task logs, notes of runs and long service logs.",
+    "airflow": "Rows of Airflow's database, older than `keep_days`.",
+    "mlflow": "MLflow's runs without a registered version, older than `keep_days`.",
+}
+
+
+def number(default: float | None, title: str, text: str) -> Param:
+    kinds = "number" if default is not None else ["null", "number"]
+    return Param(default, type=kinds, minimum=0, title=title, description=text)
+
+
+OPTIONS = (
+    "{{ '--dry-run' if params.dry_run else '' }} --older-than-days {{ params.older_than_days }} "
+    "--ledger-months {{ params.ledger_months }} --keep-days {{ params.keep_days }} "
+    "{{ '--keep-gib %s' % params.keep_gib if params.keep_gib is not none else '' }}"
+)
+
+with DAG(
+    dag_id="housekeeping",
+    doc_md=__doc__,
+    description="Weekly: artifacts, logs, Airflow's and MLflow's databases",
+    schedule=CronTriggerTimetable("30 4 * * 0", timezone="Asia/Shanghai", run_immediately=timedelta(seconds=1)),
+    catchup=False,
+    max_active_runs=1,
+    max_active_tasks=1,
+    dagrun_timeout=timedelta(hours=6),
+    tags=["legal-llm", "operations"],
+    params={
+        "dry_run": Param(False, type="boolean", title="Dry run", description="Only say what would go, and the bytes."),
+        "older_than_days": number(90, "Older than, days", "Artifacts that were not used for so long go."),
+        "keep_gib": number(None, "Size, GiB", "Above this size of the store the longest unused goes too. Empty: no bound."),
+        "ledger_months": number(12, "Ledger, months", "Models that served within these months stay, with all they were made of."),
+        "keep_days": number(400, "Rows and logs, days", "Logs, Airflow's rows and MLflow's runs are kept for so long."),
+    },
+) as dag:
+    before = None
+    for part, text in PARTS.items():
+        task = BashOperator(
+            task_id=part,
+            bash_command=f"exec {python('orchestrator')} -m legal_tasks.gc --parts {part} {OPTIONS}",
+            env=environment(part),
+            cwd=REPOSITORY,
+            output_processor=json.loads,
+            owner=OWNER,
+            retries=1,
+            retry_delay=timedelta(minutes=5),
+            trigger_rule="all_done",
+            execution_timeout=timedelta(hours=2),
+            doc_md=text,
+        )
+        if before is not None:
+            before >> task
+        before = task

@@ -1,0 +1,172 @@
+"""The retrains and production as people ask for them: month by month, what was decided and why. Reads, never writes.
+
+Every number is the artifact's own: accuracies from the gate's decision.json, sizes from the compression's report, production
+from the release state.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from legal_tasks import retrain
+from legal_tasks.step import var_folder
+
+STATES = ("released", "refused", "unchanged", "failed", "under way")
+FORMATS = ("merged", "gptq", "gguf")
+
+
+@dataclass
+class Row:
+    """One retrain. Accuracies are fractions with a 95 % interval; sizes in bytes; `at` in seconds since 1970."""
+
+    run: str
+    dag: str
+    at: float
+    month: str  # YYYY-MM that the run was for
+    state: str
+    reasons: list[str] = field(default_factory=list)
+    suite: str = ""
+    accuracy: float | None = None
+    low: float | None = None
+    high: float | None = None
+    bound: float | None = None
+    items: int | None = None
+    base: float | None = None
+    champion: float | None = None
+    sizes: dict[str, int] = field(default_factory=dict)
+    version: str = ""
+    mlflow: str = ""
+
+
+@dataclass
+class Production:
+    """What serves: `why` are the gate's reasons, `by` who or what asked for it, `since` in seconds since 1970."""
+
+    version: str
+    digest: str
+    since: float | None
+    by: str
+    why: list[str]
+
+
+@dataclass
+class Change:
+    at: float
+    event: str
+    version: str
+    digest: str
+    reason: str
+
+
+@dataclass
+class Overview:
+    rows: list[Row]  # newest first
+    production: Production | None
+    changes: list[Change]  # newest first
+
+    def refusals(self, most: int = 5) -> list[Row]:
+        return [row for row in self.rows if row.state == "refused"][:most]
+
+    def months(self) -> list[Row]:
+        """The last measured run of each month, oldest first: what the picture shows."""
+        last = {row.month: row for row in reversed(self.rows) if row.accuracy is not None}
+        return [last[month] for month in sorted(last)]
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A JSON mapping; {} where there is none, or where it is just being replaced."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def read_notes(folder: Path) -> dict[str, dict[str, Any]]:
+    """{task: its result} of one run."""
+    paths = [path for path in folder.glob("*.json") if not path.name.endswith(".progress.json")]
+    return {path.stem: read(path) for path in paths}
+
+
+def state_of(notes: dict[str, dict[str, Any]]) -> tuple[str, list[str]]:
+    """(one of STATES, reasons)"""
+    release, ended = notes.get("release", {}), any(note.get("error") for note in notes.values())
+    unchanged = notes.get("prove", {}).get("skipped", False)
+    if not (release or ended or unchanged):
+        return "under way", []
+    return retrain.decide("success", notes)
+
+
+def row_of(folder: Path) -> Row | None:
+    """A retrain from the notes of its tasks; None where the folder is none."""
+    notes = read_notes(folder)
+    if "collect" not in notes:
+        return None
+    at = min(path.stat().st_mtime for path in folder.glob("*.json"))
+    state, reasons = state_of(notes)
+    month = str((notes["collect"].get("report") or {}).get("as_of", ""))[:7]
+    row = Row(folder.name, str(notes["collect"].get("dag") or retrain.DAG), at, month, state, reasons)
+    if notes.get("gate", {}).get("artifact"):
+        fill_accuracy(row, read(Path(notes["gate"]["artifact"]) / "decision.json"))
+    if state == "unchanged":
+        row.reasons = reasons[:1]
+    formats = (notes.get("compress", {}).get("report") or {}).get("formats") or {}
+    row.sizes = {name: formats[name]["size_bytes"] for name in FORMATS if name in formats}
+    row.version = str((notes.get("release", {}).get("report") or {}).get("version", ""))
+    links = [notes[task]["mlflow_run_url"] for task in ("gate", "train", "collect") if notes.get(task, {}).get("mlflow_run_url")]
+    row.mlflow = links[0] if links else ""
+    return row
+
+
+def fill_accuracy(row: Row, decision: dict[str, Any]) -> None:
+    suites = decision.get("domain") or []
+    measured = (decision.get("metrics") or {}).get(suites[0]) if suites else None
+    if not measured:
+        return
+    row.suite = suites[0]
+    row.accuracy, row.low, row.high = measured.get("challenger"), measured.get("low"), measured.get("high")
+    row.bound, row.items = measured.get("bound"), measured.get("n")
+    row.base, row.champion = measured.get("base"), measured.get("champion")
+
+
+def read_production(path: Path) -> tuple[Production | None, list[Change]]:
+    """What serves and the history, from the release state; (None, []) where nothing was ever released."""
+    from legal_tasks.serving.state import Database
+
+    if not path.is_file():
+        return None, []
+    database = Database(path)
+    actual, history = database.current().actual, database.history()
+    changes = [
+        Change(
+            event.at,
+            event.event,
+            str((event.after or {}).get("version", "")),
+            str((event.after or {}).get("digest", "")),
+            str(event.evidence.get("reason", "")),
+        )
+        for event in reversed(history)
+    ]
+    if actual is None:
+        return None, changes
+    released = [event for event in history if event.event == "released" and (event.after or {}).get("digest") == actual["digest"]]
+    last = released[-1] if released else None
+    asked = [event for event in history if last and event.event == "intended" and event.revision == last.revision]
+    decision = read(Path(actual["decision"]) / "decision.json") if actual.get("decision") else {}
+    why = [str(reason) for reason in decision.get("reasons", [])]
+    if asked and asked[-1].evidence.get("reason"):
+        why = [str(asked[-1].evidence["reason"]), *why]
+    by = asked[-1].actor if asked else ""
+    return Production(str(actual.get("version", "")), actual["digest"], last.at if last else None, by, why), changes
+
+
+def overview(var: Path | None = None) -> Overview:
+    """Everything that the page shows."""
+    var = var or var_folder()
+    folders = sorted(path for path in (var / "runs").glob("*") if path.is_dir())
+    rows = sorted(filter(None, map(row_of, folders)), key=lambda row: -row.at)
+    production, changes = read_production(var / "release.sqlite")
+    return Overview(rows, production, changes)

@@ -1,0 +1,139 @@
+"""Keep logs and databases from growing for ever: rotation, Airflow's `db clean`, MLflow's `gc`."""
+
+from __future__ import annotations
+
+import datetime
+import gzip
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from legal_tasks.setup import python_of
+from legal_tasks.step import StepError, var_folder
+
+ROTATE_BYTES = 50 * 2**20
+ROTATED_KEPT = 4
+BACKEND_TIMEOUT_S = 3600
+
+
+def old_files(folder: Path, cutoff: float) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not path.is_symlink() and path.stat().st_mtime < cutoff:
+            yield path
+
+
+def rotate(path: Path, dry_run: bool) -> int:
+    """Compress a log that is too long into `<name>.1.gz` and empty it; the bytes that it held.
+
+    Copied and emptied, not renamed: who writes to it has it open for appending and goes on. A line that is written between
+    the two is lost; Nginx and the engines know no better way without being told.
+    """
+    size = path.stat().st_size
+    if dry_run:
+        return size
+    for number in range(ROTATED_KEPT, 1, -1):
+        older = path.with_name(f"{path.name}.{number - 1}.gz")
+        if older.is_file():
+            os.replace(older, path.with_name(f"{path.name}.{number}.gz"))
+    part = path.with_name(f"{path.name}.1.gz.part")
+    with open(path, "rb") as source, gzip.open(part, "wb") as target:
+        shutil.copyfileobj(source, target, 2**20)
+    os.replace(part, path.with_name(f"{path.name}.1.gz"))
+    os.truncate(path, 0)
+    return size
+
+
+def rotate_logs(keep_days: float, dry_run: bool, now: float | None = None) -> dict[str, int]:
+    """Task logs and notes of runs older than `keep_days` go; long service logs are rotated; {removed, rotated, bytes}."""
+    var, cutoff = var_folder(), (time.time() if now is None else now) - keep_days * 86400
+    removed = rotated = size = 0
+    for folder in (var / "airflow" / "logs", var / "runs", var / "mlflow-runs"):
+        for path in old_files(folder, cutoff):
+            removed, size = removed + 1, size + path.stat().st_size
+            if not dry_run:
+                path.unlink()
+        for path in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
+            if not dry_run and not any(path.iterdir()):
+                path.rmdir()
+    for folder in (var / "logs", var / "gateway"):
+        for path in sorted(folder.glob("*.log")):
+            if path.stat().st_size > ROTATE_BYTES:
+                rotated, size = rotated + 1, size + rotate(path, dry_run)
+    print(f"logs: {removed} files, {rotated} rotated, {size} bytes")
+    return {"removed": removed, "rotated": rotated, "bytes": size}
+
+
+def call(argv: list[str], **variables: str) -> str:
+    """Run a command; its words, or a StepError with the last of them."""
+    values = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ}
+    done = subprocess.run(
+        argv,
+        env={**values, **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        timeout=BACKEND_TIMEOUT_S,
+    )
+    if done.returncode:
+        tail = "\n".join(done.stdout.splitlines()[-10:])
+        raise StepError(f"{' '.join(argv[1:5])} failed with {done.returncode}:\n{tail}")
+    return done.stdout
+
+
+def clean_airflow(keep_days: float, dry_run: bool) -> dict[str, Any]:
+    """Airflow's rows older than `keep_days` go (the newest run of each DAG stays: the schedule counts from it)."""
+    config = var_folder() / "airflow" / "airflow.cfg"
+    if not config.is_file():
+        raise StepError(f"{config} is missing: Airflow was never started here; make up")
+    before = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=keep_days)
+    argv = [str(python_of("orchestrator")), "-m", "airflow", "db", "clean", "--yes", "--skip-archive"]
+    argv += ["--error-on-cleanup-failure", "--clean-before-timestamp", before.isoformat()]
+    argv += ["--dry-run"] if dry_run else []
+    said = call(argv, AIRFLOW_HOME=str(config.parent), AIRFLOW_CONFIG=str(config))
+    counts = [line.strip() for line in said.splitlines() if "Found" in line and "rows" in line]
+    print("\n".join(counts) or "airflow: nothing to clean")
+    return {"before": before.isoformat(), "said": counts}
+
+
+def clean_mlflow(keep_days: float, dry_run: bool) -> dict[str, Any]:
+    """Runs older than `keep_days` that gave no registered version are deleted, then all deleted ones for good."""
+    from legal_tasks import services, tracking
+
+    address = tracking.uri() or services.mlflow_url()
+    tracking.check_reachable(address)
+    from mlflow import MlflowClient
+    from mlflow.entities import ViewType
+
+    client = MlflowClient(tracking_uri=address, registry_uri=address)
+    kept = {version.run_id for version in client.search_model_versions(f"name='{tracking.MODEL}'") if version.run_id}
+    cutoff_ms = int((time.time() - keep_days * 86400) * 1000)
+    old = []
+    for experiment in client.search_experiments(view_type=ViewType.ACTIVE_ONLY):
+        token = None
+        while True:
+            page = client.search_runs(
+                [experiment.experiment_id], f"attributes.start_time < {cutoff_ms}", max_results=1000, page_token=token
+            )
+            old += [run for run in page if run.info.run_id not in kept]
+            token = page.token
+            if not token:
+                break
+    # A parent stays with a child that stays.
+    needed = {client.get_run(run_id).data.tags.get("mlflow.parentRunId") for run_id in kept}
+    old = [run for run in old if run.info.run_id not in needed]
+    if not dry_run:
+        for run in old:
+            client.delete_run(run.info.run_id)
+    print(f"mlflow: {len(old)} runs older than {keep_days:g} days without a registered version")
+    own = address == f"http://127.0.0.1:{services.Ports.read().mlflow}"
+    if own and not dry_run:
+        argv = [str(python_of("ml")), "-m", "mlflow", "gc", "--backend-store-uri", services.mlflow_database()]
+        call([*argv, "--artifacts-destination", str(var_folder() / "mlflow" / "artifacts"), "--tracking-uri", address])
+    elif not own:
+        print("mlflow: the server is somebody else's; its owner runs `mlflow gc`")
+    return {"deleted_runs": len(old), "purged": own and not dry_run}

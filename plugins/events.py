@@ -1,0 +1,218 @@
+"""What happened to the retrains and to production since the last look, each told once to each channel.
+
+Read from where it is true: DAG runs from Airflow's API, reasons from the steps' notes, releases from the release history.
+What was told is kept in `notify.json` of the var folder, so that a channel that was away gets its messages at the next look.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import notify
+from notify import Message
+
+TAG = "retrain"
+RUNS = 50  # runs looked at per DAG: more than can end between two looks
+KEPT_S = 60 * 86400.0
+LAST_LINES = 8
+TITLES = {
+    "started": "定期再训练已开始 · scheduled run started",
+    "failed": "再训练失败 · run failed",
+    "refused": "新模型未通过门槛 · model refused",
+    "released": "新模型已上线 · model released",
+    "rolled_back": "已回滚到先前的模型 · rolled back",
+    "not_released": "上线失败，生产未变 · release failed, production unchanged",
+    "missed": "长时间没有定期再训练 · no scheduled run",
+    "test": "测试消息 · test message",
+}
+
+
+@dataclass(frozen=True)
+class Event:
+    """`id` names it for ever; `at` in seconds since 1970."""
+
+    id: str
+    at: float
+    message: Message
+
+
+@dataclass
+class Told:
+    """When a channel was first seen ({name: seconds}) and which events it has got ({event id: [names]})."""
+
+    path: Path
+    since: dict[str, float] = field(default_factory=dict)
+    sent: dict[str, list[str]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> Told:
+        if not path.is_file():
+            return cls(path)
+        content = json.loads(path.read_text("utf-8"))
+        return cls(path, content["since"], content["sent"])
+
+    def write(self) -> None:
+        temporary = self.path.with_name(self.path.name + ".part")
+        temporary.write_text(json.dumps({"since": self.since, "sent": self.sent}), "utf-8")
+        os.replace(temporary, self.path)
+
+
+def message(event: str, lines: list[str], links: Mapping[str, str] | None = None) -> Message:
+    return Message(event, f"[LexLoop] {TITLES[event]}", tuple(lines), dict(links or {}))
+
+
+def seconds_of(text: str | None) -> float:
+    return datetime.datetime.fromisoformat(text).timestamp() if text else 0.0
+
+
+def retrain_dags(airflow: Any) -> list[dict[str, Any]]:
+    return airflow.call("GET", "/dags", params={"tags": TAG, "limit": 100, "exclude_stale": True})["dags"]
+
+
+def run_events(airflow: Any, dag_id: str, notes: Path) -> Iterator[Event]:
+    """Started (scheduled runs), failed, refused."""
+    found = airflow.call("GET", f"/dags/{dag_id}/dagRuns", params={"limit": RUNS, "order_by": "-start_date"})
+    for run in found["dag_runs"]:
+        name, links = run["dag_run_id"], {"Airflow": f"{airflow.url}/dags/{dag_id}/runs/{run['dag_run_id']}"}
+        if run["run_type"] == "scheduled" and run["start_date"]:
+            text = [f"{dag_id}, {name}"]
+            yield Event(f"started|{dag_id}|{name}", seconds_of(run["start_date"]), message("started", text, links))
+        folder = notes / name.replace("/", "_")
+        if run["state"] == "failed":
+            ended = seconds_of(run["end_date"])
+            # A run that was cleared and failed again is told again.
+            yield Event(f"failed|{dag_id}|{name}|{ended:.0f}", ended, message("failed", failure(airflow, run, folder), links))
+        elif run["state"] == "success":
+            reason = skipped_release(folder)
+            if reason is not None:
+                text = [f"{dag_id}, {name}", *reason]
+                yield Event(f"refused|{dag_id}|{name}", seconds_of(run["end_date"]), message("refused", text, links))
+
+
+def read_note(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+
+
+def failure(airflow: Any, run: Mapping[str, Any], folder: Path) -> list[str]:
+    """Run, task, its last lines and what to do."""
+    place = f"/dags/{run['dag_id']}/dagRuns/{run['dag_run_id']}/taskInstances"
+    tasks = airflow.call("GET", place, params={"limit": 100})["task_instances"]
+    failed = sorted((task for task in tasks if task["state"] == "failed"), key=lambda task: task["end_date"] or "")
+    lines = [f"{run['dag_id']}, {run['dag_run_id']}"]
+    if not failed:
+        return [*lines, "no task failed: the run was marked failed or ran out of time", "open the run in Airflow"]
+    task = failed[0]
+    said = read_note(folder / f"{task['task_id']}.json").get("error") or last_log(airflow, f"{place}/{task['task_id']}", task)
+    lines += [f"task {task['task_id']}, try {task['try_number']}", *said.strip().splitlines()[-LAST_LINES:]]
+    return [*lines, "mend what the last line names, then clear the task in Airflow: finished work is kept"]
+
+
+def last_log(airflow: Any, place: str, task: Mapping[str, Any]) -> str:
+    content = airflow.call("GET", f"{place}/logs/{task['try_number']}", headers={"Accept": "application/json"})["content"]
+    return "\n".join(str(line.get("event", "") if isinstance(line, dict) else line) for line in content)
+
+
+def skipped_release(folder: Path) -> list[str] | None:
+    """The gate's reasons where it refused the model of this run, else None."""
+    note = read_note(folder / "release.json")
+    if not note.get("skipped") or not note.get("reason", "").startswith("refused"):
+        return None
+    artifact = read_note(folder / "gate.json").get("artifact")
+    reasons = read_note(Path(artifact) / "decision.json").get("reasons") if artifact else None
+    return [str(reason) for reason in reasons or [note["reason"]]]
+
+
+def release_events(history: list[Any]) -> Iterator[Event]:
+    """Released, rolled back (to a model that has served before), and releases that failed."""
+    served: set[str] = set()
+    for entry in history:
+        model = entry.after or {}
+        digest = str(model.get("digest", ""))
+        lines = [f"version {model.get('version') or digest[:12]}, digest {digest[:12]}"]
+        if entry.event == "released":
+            before = entry.before or {}
+            if before:
+                lines.append(f"before: version {before.get('version') or str(before.get('digest'))[:12]}")
+            kind = "rolled_back" if digest in served else "released"
+            served.add(digest)
+            yield Event(f"{kind}|{entry.id}", entry.at, message(kind, lines))
+        elif entry.event == "failed":
+            lines.append(str(entry.evidence.get("reason", "")))
+            yield Event(f"not_released|{entry.id}", entry.at, message("not_released", lines))
+
+
+def missed_event(airflow: Any, dags: list[dict[str, Any]], since: float, days: float, now: float) -> Event | None:
+    """Where no scheduled run of any retrain has started for `days`; told once a week while it lasts."""
+    newest = since
+    for dag in dags:
+        query = {"limit": 1, "order_by": "-start_date", "run_type": "scheduled"}
+        for run in airflow.call("GET", f"/dags/{dag['dag_id']}/dagRuns", params=query)["dag_runs"]:
+            newest = max(newest, seconds_of(run["start_date"]))
+    passed = (now - newest) / 86400
+    if passed < days:
+        return None
+    paused = [dag["dag_id"] for dag in dags if dag["is_paused"]]
+    lines = [f"none for {passed:.0f} days (bound: {days:g})"]
+    lines.append(
+        f"paused: {', '.join(paused)}; unpause it in Airflow" if paused else "see whether Airflow's scheduler runs: make status"
+    )
+    return Event(f"missed|{int(now // (7 * 86400))}", now, message("missed", lines))
+
+
+def tell(events: list[Event], told: Told, channels: Mapping[str, Any], now: float) -> list[str]:
+    """Send each event to each channel that has not got it and was there when it happened; what went wrong."""
+    trouble: list[str] = []
+    for name in channels:
+        told.since.setdefault(name, now)
+    for name in told.since.keys() - channels.keys():
+        del told.since[name]
+    for event in sorted(events, key=lambda each: each.at):
+        got = told.sent.get(event.id, [])
+        wanting = {name: each for name, each in channels.items() if name not in got and told.since[name] <= event.at}
+        wanting = {name: each for name, each in wanting.items() if not any(text.startswith(f"{name}:") for text in trouble)}
+        if wanting:
+            taken, failed = notify.deliver(event.message, wanting, now)
+            trouble += failed
+            if taken:
+                told.sent[event.id] = [*got, *taken]
+                told.write()
+                print(f"{event.id}: told to {', '.join(taken)}")
+    current = {event.id for event in events}
+    told.sent = {name: got for name, got in told.sent.items() if name in current}
+    told.write()
+    return trouble
+
+
+def watch(days: float, test: str | None = None, find: Callable[[str], Any] = notify.find_connection) -> None:
+    """One look: gather, tell, raise where a channel did not take its messages (the next look tries again)."""
+    from legal_tasks import services
+    from legal_tasks.retrain import Airflow
+    from legal_tasks.serving.state import Database
+    from legal_tasks.step import var_folder
+
+    now = time.time()
+    told = Told.read(var_folder() / "notify.json")
+    channels = notify.channels(find)
+    if not channels:
+        told.write()
+        print(f"no channel: make one of the Connections {', '.join(notify.names())} in Airflow")
+        return
+    airflow = Airflow(services.airflow_url(), services.admin_password())
+    dags = retrain_dags(airflow)
+    events = [each for dag in dags for each in run_events(airflow, dag["dag_id"], var_folder() / "runs")]
+    events += release_events(Database().history())
+    missed = missed_event(airflow, dags, min(told.since.values(), default=now), days, now)
+    events += [missed] if missed else []
+    if test:
+        events.append(Event(f"test|{test}", now, message("test", ["asked for in Airflow"])))
+    recent = [event for event in events if event.at > now - KEPT_S]
+    trouble = tell(recent, told, channels, now)
+    if trouble:
+        raise notify.ChannelError("; ".join(trouble))

@@ -1,0 +1,50 @@
+"""The months as they are told: states, numbers, production, also where little is there yet."""
+
+import pytest
+
+from legal_tasks import months
+from tests.plugins.runs import retrain, three_months
+
+
+@pytest.fixture
+def var(tmp_path, monkeypatch):
+    monkeypatch.setenv("LEXLOOP_VAR", str(tmp_path))
+    return tmp_path
+
+
+def test_runs_are_told_newest_first_with_state_and_reasons(var):
+    three_months(var)
+    rows = months.overview(var).rows
+    assert [(row.month, row.state) for row in rows] == [
+        ("2026-11", "unchanged"),
+        ("2026-11", "failed"),
+        ("2026-10", "refused"),
+        ("2026-09", "released"),
+    ]
+    assert rows[1].reasons == ["train: no room"] and rows[3].version == "7" and rows[3].mlflow.endswith("/g")
+    assert rows[3].sizes == {"merged": 8857616, "gptq": 1550600, "gguf": 1300000}
+
+
+def test_the_picture_takes_the_last_measured_run_of_each_month(var):
+    three_months(var)
+    assert [(row.month, row.accuracy) for row in months.overview(var).months()] == [
+        ("2026-09", 0.8268518518518518),
+        ("2026-10", 0.51),
+    ]
+
+
+def test_production_is_told_with_who_when_and_why(var):
+    three_months(var)
+    found = months.overview(var)
+    assert (found.production.version, found.production.by) == ("7", "release scheduled__2026-09")
+    assert found.production.why == ["better for certain"] and found.production.since == found.changes[0].at
+    assert [change.event for change in found.changes] == ["released", "intended"]
+
+
+def test_an_empty_seat_and_a_run_under_way_are_no_fault(var):
+    assert months.overview(var) == months.Overview([], None, [])
+    retrain(var, "manual__1", "2026-11", 1_793_500_000.0)
+    (var / "runs" / "manual__1" / "train.progress.json").write_text("{}")
+    (var / "runs" / "manual__1" / "merge.json").write_text('{"half": ')
+    [row] = months.overview(var).rows
+    assert row.state == "under way" and row.accuracy is None

@@ -1,0 +1,178 @@
+"""Each event is told once to each channel, with its reasons; a channel that was away gets it at the next look."""
+
+import datetime
+import json
+import sys
+from types import SimpleNamespace
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from legal_tasks.serving.state import Database
+from tests.conftest import REPOSITORY
+from tests.plugins.servers import http_server
+
+NOW = datetime.datetime.now(datetime.UTC)
+
+
+def ago(**passed) -> str:
+    return (NOW - datetime.timedelta(**passed)).isoformat()
+
+
+def run_of(name, kind, state, start, end=None) -> dict:
+    row = {"dag_id": "monthly_retrain", "dag_run_id": name, "run_type": kind, "state": state}
+    return row | {"start_date": start, "end_date": end}
+
+
+class Seat:
+    """A var folder, an Airflow that answers from `runs` and `tasks`, and a webhook that can be away."""
+
+    def __init__(self, folder, monkeypatch):
+        self.monkeypatch = monkeypatch
+        monkeypatch.setattr(sys, "path", [str(REPOSITORY / "plugins"), *sys.path])
+        self.var, self.away = folder / "var", False
+        (self.var / "airflow").mkdir(parents=True)
+        (self.var / "airflow" / "passwords.json").write_text('{"admin": "canary-admin"}')
+        self.runs, self.tasks, self.paused, self.told = [], [], False, []
+
+    def airflow(self, method, path, body):
+        place, query = urlsplit(path).path.removeprefix("/api/v2"), parse_qs(urlsplit(path).query)
+        if place == "/auth/token":
+            return 201, json.dumps({"access_token": "t"})
+        if place == "/dags":
+            assert query["tags"] == ["retrain"]
+            return 200, json.dumps({"dags": [{"dag_id": "monthly_retrain", "is_paused": self.paused}]})
+        if place.endswith("/dagRuns"):
+            kinds = query.get("run_type")
+            rows = [run for run in self.runs if not kinds or run["run_type"] in kinds]
+            return 200, json.dumps({"dag_runs": sorted(rows, key=lambda run: run["start_date"], reverse=True)})
+        if place.endswith("/taskInstances"):
+            return 200, json.dumps({"task_instances": self.tasks})
+        if "/logs/" in place:
+            return 200, json.dumps({"content": [{"event": f"line {number}"} for number in range(20)]})
+        return 404, json.dumps({"detail": place})
+
+    def hook(self, method, path, body):
+        if self.away:
+            return 503, "away"
+        self.told.append(json.loads(body))
+        return 200, "{}"
+
+    def look(self, days=35, test=None) -> str | None:
+        """One look; what the trouble was."""
+        import events
+        import notify
+
+        with http_server(self.airflow) as (port, _), http_server(self.hook) as (hook, _):
+            channel = SimpleNamespace(password=f"http://127.0.0.1:{hook}/h?token=canary", extra_dejson={})
+            self.monkeypatch.setenv("LEXLOOP_VAR", str(self.var))
+            self.monkeypatch.setenv("LEXLOOP_AIRFLOW_PORT", str(port))
+            try:
+                events.watch(days, test, {"lexloop_webhook": channel}.get)
+            except notify.ChannelError as error:
+                return str(error)
+        return None
+
+    def take(self) -> list[dict]:
+        told, self.told = self.told, []
+        return told
+
+
+@pytest.fixture
+def seat(tmp_path, monkeypatch):
+    """A seat whose channel has been there for a day."""
+    seat = Seat(tmp_path, monkeypatch)
+    since = (NOW - datetime.timedelta(days=1)).timestamp()
+    (seat.var / "notify.json").write_text(json.dumps({"since": {"webhook": since}, "sent": {}}))
+    return seat
+
+
+def note(seat, run, task, content):
+    path = seat.var / "runs" / run / f"{task}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def test_a_scheduled_start_and_a_failure_are_told_once_with_the_tasks_last_lines(seat):
+    seat.runs = [
+        run_of("scheduled__1", "scheduled", "running", ago(minutes=5)),
+        run_of("manual__2", "manual", "failed", ago(minutes=4), ago(minutes=3)),
+        run_of("scheduled__old", "scheduled", "failed", ago(days=9), ago(days=9)),
+    ]
+    seat.tasks = [{"task_id": "train", "state": "failed", "end_date": ago(minutes=3), "try_number": 2}]
+    note(seat, "manual__2", "train", {"error": "no room in /data: 3 bytes are free, 900 are needed", "exit": 2})
+    assert seat.look() is None
+    started, failed = seat.take()
+    assert started["event"] == "started" and "scheduled__1" in started["lines"][0]
+    assert failed["event"] == "failed" and failed["lines"][1:3] == [
+        "task train, try 2",
+        "no room in /data: 3 bytes are free, 900 are needed",
+    ]
+    assert "clear the task" in failed["lines"][3] and failed["links"]["Airflow"].endswith("/dags/monthly_retrain/runs/manual__2")
+    assert seat.look() is None and seat.take() == []
+
+
+def test_a_task_without_a_note_is_told_by_the_end_of_its_log(seat):
+    seat.runs = [run_of("manual__1", "manual", "failed", ago(minutes=4), ago(minutes=3))]
+    seat.tasks = [{"task_id": "merge", "state": "failed", "end_date": ago(minutes=3), "try_number": 1}]
+    seat.look()
+    [failed] = seat.take()
+    assert failed["lines"][2] == "line 12" and failed["lines"][-2] == "line 19"
+
+
+def test_a_refusal_is_told_with_the_gates_reasons(seat, tmp_path):
+    seat.runs = [run_of("manual__1", "manual", "success", ago(minutes=4), ago(minutes=3))]
+    gate = tmp_path / "gate"
+    gate.mkdir()
+    (gate / "decision.json").write_text(json.dumps({"decision": "refused", "reasons": ["legal_exam: fail: 0.51 < 0.75"]}))
+    note(seat, "manual__1", "gate", {"artifact": str(gate)})
+    note(seat, "manual__1", "release", {"skipped": True, "reason": "refused: legal_exam"})
+    seat.look()
+    [refused] = seat.take()
+    assert refused["event"] == "refused" and refused["lines"][1:] == ["legal_exam: fail: 0.51 < 0.75"]
+
+
+def test_a_release_a_rollback_and_a_failed_release_are_told_from_the_history(seat):
+    database = Database(seat.var / "release.sqlite")
+    first, second = ({"digest": letter * 64, "path": f"/store/{letter}", "version": letter} for letter in "ab")
+    for model in (first, second, first):
+        state = database.intend(model, "somebody")
+        database.record("released", "releaser", state.revision, actual=model)
+    state = database.intend(second, "somebody")
+    database.record("failed", "releaser", state.revision, desired=second, evidence={"reason": "the engine did not answer"})
+    seat.look()
+    told = seat.take()
+    assert [each["event"] for each in told] == ["released", "released", "rolled_back", "not_released"]
+    assert told[2]["lines"] == ["version a, digest aaaaaaaaaaaa", "before: version b"]
+    assert told[3]["lines"][1] == "the engine did not answer"
+
+
+def test_no_scheduled_run_for_long_is_told_once_a_week_with_the_paused_dag(seat):
+    seat.runs = [run_of("scheduled__1", "scheduled", "success", ago(days=40), ago(days=40))]
+    seat.paused = True
+    content = json.loads((seat.var / "notify.json").read_text())
+    content["since"]["webhook"] -= 50 * 86400
+    (seat.var / "notify.json").write_text(json.dumps(content))
+    seat.look(days=35)
+    told = {each["event"]: each for each in seat.take()}
+    assert told["missed"]["lines"] == ["none for 40 days (bound: 35)", "paused: monthly_retrain; unpause it in Airflow"]
+    seat.look(days=35)
+    assert seat.take() == []
+    seat.look(days=41)
+    assert seat.take() == []
+
+
+def test_what_a_channel_did_not_take_is_told_at_the_next_look(seat):
+    seat.runs = [run_of("scheduled__1", "scheduled", "running", ago(minutes=5))]
+    seat.away = True
+    assert "webhook: answered 503" in seat.look()
+    seat.away = False
+    assert seat.look() is None
+    assert [each["event"] for each in seat.take()] == ["started"]
+
+
+def test_a_new_channel_gets_no_history_but_the_test_that_was_asked_for(tmp_path, monkeypatch):
+    seat = Seat(tmp_path, monkeypatch)
+    seat.runs = [run_of("scheduled__1", "scheduled", "running", ago(minutes=5))]
+    assert seat.look(test="manual__t") is None
+    assert [each["event"] for each in seat.take()] == ["test"]

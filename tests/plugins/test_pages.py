@@ -1,0 +1,67 @@
+"""The page "Legal models": nobody without a session and a role sees it, its numbers are the artifacts', its text is escaped."""
+
+import html
+import json
+import re
+
+import pytest
+
+from legal_tasks.serving.state import Database
+from tests.plugins.orchestrator import ask, command
+from tests.plugins.runs import MARKUP, three_months
+
+
+@pytest.fixture(scope="module")
+def answered(tmp_path_factory):
+    home = tmp_path_factory.mktemp("home")
+    (home / "var").mkdir()
+    three_months(home / "var")
+    assert command(home, ["-m", "airflow", "db", "migrate"]).returncode == 0
+    return home / "var", ask(home, "pages_probe.py", {})
+
+
+def test_only_a_session_with_a_role_sees_the_page(answered):
+    states = {name: answer["status"] for name, answer in answered[1].items() if name != "views"}
+    refused = {"none": 401, "forged": 401, "expired": 401, "no role": 403}
+    assert states == {**refused, "viewer": 200, "admin": 200, "bearer": 200, "post": 405}
+    assert all("legal_exam" not in answered[1][name]["text"] for name in refused)
+
+
+def test_the_numbers_on_the_page_are_the_artifacts(answered):
+    var, answers = answered
+    page = answers["admin"]["text"]
+    rows = dict(re.findall(r'<tr data-run="([^"]+)">(.*?)</tr>', page, re.S))
+    assert list(rows) == ["scheduled__2026-11", "manual__x", "scheduled__2026-10", "scheduled__2026-09"]
+    measured = json.loads((var / "store/evaluation.gate/a/decision.json").read_text())["metrics"]["legal_exam"]
+    row = rows["scheduled__2026-09"]
+    assert f'data-value="{measured["challenger"]}"' in row and "82.7 %" in row and "77.6 % – 87.5 %" in row
+    assert 'data-bytes="8857616">8.4 MiB' in row and 'data-bytes="1550600">1.5 MiB' in row
+    states = [re.search(r'<td class="[\w-]+">([\w ]+)</td>', row).group(1) for row in rows.values()]
+    assert states == ["unchanged", "failed", "refused", "released"]
+    production = Database(var / "release.sqlite").current().actual
+    assert f'<code id="production-digest">{production["digest"]}</code>' in page
+    assert f'<span id="production-version">{production["version"]}</span>' in page
+    assert "<li>better for certain</li>" in page and "release scheduled__2026-09" in page
+
+
+def test_refusals_are_shown_escaped_and_nothing_is_loaded_or_run(answered):
+    answer = answered[1]["admin"]
+    section = answer["text"].split('id="refusals"')[1]
+    assert "legal_exam: fail: 51.0 %" in section and html.escape(MARKUP, quote=True).replace("&#x27;", "&#39;") in section
+    assert "<script" not in answer["text"] and "src=" not in answer["text"] and "@import" not in answer["text"]
+    assert answer["headers"]["content-security-policy"].startswith("default-src 'none'")
+    assert len(answer["text"]) < 100_000
+
+
+def test_the_picture_shows_a_month_as_high_as_its_accuracy(answered):
+    picture = answered[1]["admin"]["text"].split("<svg")[1].split("</svg>")[0]
+    titles = re.findall(r"<title>(.*?)</title>", picture)
+    assert titles == ["2026-09: 82.7 % [77.6 %, 87.5 %], released", "2026-10: 51.0 % [45.0 %, 57.0 %], refused"]
+    # The picture is 260 high with 14 above and 34 below: 14 + 212 * (1 - 0.82685...) = 50.7.
+    assert re.search(r'<circle class="mark-good" cx="[\d.]+" cy="([\d.]+)"', picture).group(1) == "50.7"
+    assert 'class="mark-bad"' in picture
+
+
+def test_the_page_stands_in_airflows_navigation(answered):
+    [view] = [view for view in answered[1]["views"] if view["name"] == "Legal models"]
+    assert view["destination"] == "nav" and view["href"] == "/legal-models/page"
