@@ -174,7 +174,7 @@ def _contained(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name not in local and not name.startswith("SSL_CERT")}
 
 
-def _docker(place: Place, image: str, argv: list[str], values: dict[str, str], **kwargs: Any) -> Any:
+def _docker(place: Place, image: str, argv: list[str], values: dict[str, str], pre_execute: Any = None, **kwargs: Any) -> Any:
     from airflow.providers.docker.operators.docker import DockerOperator
     from docker.types import DeviceRequest, Mount
     from docker.utils import parse_bytes
@@ -197,20 +197,22 @@ def _docker(place: Place, image: str, argv: list[str], values: dict[str, str], *
         skip_on_exit_code=SKIPPED,
         retrieve_output=True,
         retrieve_output_path=DOCKER_RESULT,
-        pre_execute=_secret_check(place),
+        pre_execute=_secret_check(place, pre_execute),
         **kwargs,
     )
     operator.pickling_library = json  # what the operator loads that file with; its default is pickle
     return operator
 
 
-def _secret_check(place: Place) -> Any:
+def _secret_check(place: Place, then: Any) -> Any:
     def check(context: Any) -> None:
         missing = [source for source in place.secrets.values() if not os.environ.get(source)]
         if missing:
             raise AirflowFailException(
                 f"where.places.{place.name}.secrets: {', '.join(missing)} is not set in the environment of Airflow's worker"
             )
+        if then is not None:
+            then(context)
 
     return check
 

@@ -59,6 +59,7 @@ for wanted in question["steps"]:
                 arguments={"as-of": "{{ first_day(dag_run) }}"},
                 fields={"epochs": "training.lora.epochs"},
                 where=place,
+                pre_execute=lambda values: values.update(turn="taken"),
             )
     except places.PlaceError as error:
         answers.append({"error": str(error)})
@@ -76,7 +77,7 @@ for wanted in question["steps"]:
     if wanted.get("check"):
         try:
             task._pre_execute_hook(values)
-            found["check"] = "passed"
+            found["check"] = f"passed, turn {values['turn']}"
         except Exception as error:
             found["check"] = f"{type(error).__name__}: {error}"
     answers.append(found)

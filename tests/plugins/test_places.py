@@ -110,7 +110,7 @@ def test_a_containers_environment_holds_places_but_nothing_of_this_machine(built
 
 def test_secrets_come_from_the_workers_environment_or_the_cluster_and_stand_in_no_template(built):
     docker, pod = built[1], built[2]["pod"]
-    assert docker["secrets"] == {"HF_TOKEN": "canary-of-the-hub"} and docker["check"] == "passed"
+    assert docker["secrets"] == {"HF_TOKEN": "canary-of-the-hub"} and docker["check"] == "passed, turn taken"
     assert "canary" not in str({key: value for key, value in docker.items() if key != "secrets"})
     token = next(v for v in pod["spec"]["containers"][0]["env"] if v["name"] == "HF_TOKEN")
     assert token["valueFrom"]["secretKeyRef"] == {"name": "hub", "key": "token"} and "value" not in token
