@@ -1,6 +1,6 @@
 """Build the embedded world's tokenizer and tiny Llama base (once; the result is shipped in `base/`).
 
-    python -m legal_tasks.embedded.build --output DIR [--steps 1500] [--seed 0] [--threads 2]
+    python -m legal_tasks.embedded.build --output DIR [--steps 450] [--seed 0] [--threads 1]
 
 The base learns to read: general facts of the invented city as questions and answers; legal questions whose articles stand
 in the prompt with values drawn at random; what is harmful and what is not. Topics, things and people are mostly invented
@@ -266,11 +266,11 @@ def build(output: Path, steps: int, seed: int, threads: int, batch: int, rate: f
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m legal_tasks.embedded.build", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--output", type=Path, required=True, help="folder of the base")
-    parser.add_argument("--steps", type=int, default=1500, help="updates")
+    parser.add_argument("--steps", type=int, default=450, help="updates")
     parser.add_argument("--batch", type=int, default=64, help="chats per update")
-    parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
+    parser.add_argument("--rate", type=float, default=2.5e-3, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args(argv)
     build(arguments.output, arguments.steps, arguments.seed, arguments.threads, arguments.batch, arguments.rate)
     return 0
