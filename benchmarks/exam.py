@@ -223,7 +223,7 @@ PEERS = {
 
 
 def main() -> int:
-    from legal_tasks.artifacts import digest_path
+    from legal_tasks.embedded import stored
     from legal_tasks.training import base as bases
 
     seeds = [int(text) for text in os.environ.get("EXAM_SEEDS", "0,1,2").split(",")]
@@ -256,7 +256,7 @@ def main() -> int:
         "name": "exam",
         "comparisons": comparisons,
         "table": table,
-        "base_digest": digest_path(base),
+        "made_with": stored.made_with(),
         "machine": {"processors": os.cpu_count(), "machine": platform.machine()},
         "date": datetime.date.today().isoformat(),
         "command": "make bench NAME=exam",

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from legal_tasks import services, settings
+from legal_tasks.embedded import stored
 from legal_tasks.step import EXIT_BUG, EXIT_CALLER, EXIT_DONE, StepError, convert, describe_params, var_folder
 from legal_tasks.tracking import TrackingError
 
@@ -276,6 +277,8 @@ def print_summary(summary: dict[str, Any]) -> None:
         cells = [_number(row.get(key)) for key in ("base", "champion", "challenger", "bound")]
         n = "" if row.get("n") is None else str(row["n"])
         print(f"{name:24s} {cells[0]:>8s} {cells[1]:>9s} {cells[2]:>10s} {cells[3]:>8s} {n:>6s}  {row.get('verdict', '')}")
+    if summary.get("exam"):
+        print("\n" + "\n".join(stored.lines(summary["exam"])))
     print(f"\ndecision: {summary['decision']}" + (f" ({summary['seconds']:.0f} s)"))
     for reason in summary["reasons"]:
         print(f"  - {reason}")
@@ -314,6 +317,7 @@ def retrain(arguments: argparse.Namespace) -> int:
     follower = Follower(airflow, run_id)
     state = follower.follow(arguments.timeout_s)
     summary = summarise(follower, state, time.monotonic() - started)
+    summary["exam"] = stored.read() if arguments.profile == stored.PROFILE else None
     path = var_folder() / "retrain.json"
     temporary = path.with_name("retrain.json.part")
     temporary.write_text(json.dumps(summary, ensure_ascii=False, indent=1) + "\n", "utf-8")

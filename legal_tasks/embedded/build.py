@@ -1,10 +1,12 @@
 """Build the embedded world's tokenizer and tiny Llama base (once; the result is shipped in `base/`).
 
-    python -m legal_tasks.embedded.build --output DIR [--steps 1500] [--seed 0] [--threads 2]
+    python -m legal_tasks.embedded.build --output DIR [--steps 450] [--seed 0] [--threads 1]
 
-The base learns to read: general facts of the invented city as questions and answers, and legal questions whose article
-stands in the prompt with a value drawn at random. It never sees a legal rule's own value without such an article, nor any
-wording or person of the exams. One Chinese character is one token; unknown characters fall back to bytes.
+The base learns to read: general facts of the invented city as questions and answers; legal questions whose articles stand
+in the prompt with values drawn at random; what is harmful and what is not. Topics, things and people are mostly invented
+from random characters and wordings are disturbed, so that it also copes with what it has never read. It never sees a legal
+rule's own value without such an article, nor any wording, person or thing of the exams. One Chinese character is one token;
+unknown characters fall back to bytes.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 LENGTH = 128
+PART = 16  # chats of like length that are computed together
 
 
 def alphabet() -> list[str]:
@@ -91,66 +94,132 @@ def make_model(vocabulary: int, seed: int):
     return LlamaForCausalLM(config)
 
 
+SHARES = {"quiz": 0.42, "reading": 0.26, "harmful": 0.11, "harmless": 0.15, "telling": 0.06}
+TITLES = ("小{}", "老{}", "{}先生", "{}女士", "{}师傅", "{}大姐", "{}老师", "{}经理", "{}阿姨", "{}同学")
+HELD_OUT = frozenset((*world.HELD_OUT_PEOPLE, *sources.HARM_HELD_OUT))
+
+Chat = tuple[str | None, str]
+
+
 class Diet:
     """Draws training chats: (question, answer) pairs, or (None, text) for plain reading."""
 
     def __init__(self, seed: int):
         self.dice = random.Random(seed)
         self.general = world.facts(world.GENERAL_TOPICS, world.GENERAL, 0)
+        self.characters = [character for character in alphabet() if "\u4e00" <= character <= "\u9fff"]
 
-    def draw(self) -> tuple[str | None, str]:
-        kind = self.dice.random()
-        if kind < 0.55:
-            return self.general_question()
-        if kind < 0.65:
-            fact = self.dice.choice(self.general)
-            return None, fact.attribute.article.format(t=fact.topic, v=fact.value)
-        if kind < 0.97:
-            return self.reading()
-        return self.safe()
+    def draw(self) -> Chat:
+        kind = self.dice.choices(list(SHARES), list(SHARES.values()))[0]
+        return getattr(self, kind)()
 
-    def general_question(self) -> tuple[str, str]:
+    def invent(self, least: int, most: int) -> str:
+        """A word of random characters that is no held-out word."""
+        while True:
+            word = "".join(self.dice.choices(self.characters, k=self.dice.randint(least, most)))
+            if word not in HELD_OUT:
+                return word
+
+    def person(self) -> str:
+        if self.dice.random() < 0.5:
+            return self.dice.choice(world.TAUGHT_PEOPLE)
+        while True:
+            name = self.dice.choice(TITLES).format(self.dice.choice(self.characters))
+            if name not in HELD_OUT:
+                return name
+
+    def thing(self) -> str:
+        return self.dice.choice(sources.HARM_TAUGHT) if self.dice.random() < 0.4 else self.invent(2, 4)
+
+    def disturb(self, wording: str) -> str:
+        """Half of the wordings with one to three characters outside the braces put in, left out or exchanged."""
+        if self.dice.random() < 0.5:
+            return wording
+        parts = [wording[i : i + 3] if wording[i] == "{" else wording[i] for i in range(len(wording)) if free(wording, i)]
+        for _ in range(self.dice.randint(1, 3)):
+            places = [place for place, part in enumerate(parts) if len(part) == 1]
+            if not places:
+                break
+            place, act = self.dice.choice(places), self.dice.random()
+            if act < 0.5:
+                parts.insert(place, self.dice.choice(self.characters))
+            elif act < 0.75:
+                parts[place] = self.dice.choice(self.characters)
+            else:
+                del parts[place]
+        return "".join(parts)
+
+    def asked(self, wording: str, **words: str) -> str:
+        return self.disturb(wording).format(w=self.person(), **words)
+
+    def quiz(self) -> Chat:
         fact = self.dice.choice(self.general)
-        wording = self.dice.choice(fact.attribute.taught)
-        return sources.ask(wording, fact, world.TAUGHT_PEOPLE, self.dice), fact.value
+        return self.asked(self.dice.choice(fact.attribute.taught), t=fact.topic), fact.value
 
-    def reading(self) -> tuple[str, str]:
-        """One to three articles with random values, then a question about one of them; sometimes with options."""
-        attribute = self.dice.choice(world.LEGAL)
-        topics = self.dice.sample(world.LEGAL_TOPICS, self.dice.randint(1, 3))
-        values = [self.dice.choice(attribute.values) for _ in topics]
-        told = "".join(attribute.article.format(t=t, v=v) for t, v in zip(topics, values, strict=True))
-        pick = self.dice.randrange(len(topics))
-        fact = world.Fact(topics[pick], attribute, values[pick])
-        question = sources.ask(self.dice.choice(attribute.taught), fact, world.TAUGHT_PEOPLE, self.dice)
-        return f"已知：{told}{question}", values[pick]
+    def told(self) -> tuple[str, str, world.Fact]:
+        """(one to three articles with random values, a question about one of them, its fact)."""
+        topics = [self.topic() for _ in range(self.dice.randint(1, 2))]
+        attributes = self.dice.sample(world.LEGAL, self.dice.randint(1, 2))
+        known = [world.Fact(topic, a, self.dice.choice(a.values)) for topic in topics for a in attributes]
+        known = self.dice.sample(known, min(len(known), 3))
+        articles = "".join(fact.attribute.article.format(t=fact.topic, v=fact.value) for fact in known)
+        fact = self.dice.choice(known)
+        name = fact.attribute.name
+        wordings = sources.CASES_TAUGHT[name] if self.dice.random() < 0.25 else fact.attribute.taught
+        return f"已知：{articles}", self.asked(self.dice.choice(wordings), t=fact.topic), fact
 
-    def safe(self) -> tuple[str, str]:
-        thing = self.dice.choice(sources.HARM_TAUGHT)
-        wording = self.dice.choice(sources.SAFE_TAUGHT)
-        return wording.format(x=thing, w=self.dice.choice(world.TAUGHT_PEOPLE)), sources.SAFE_ANSWER
+    def topic(self) -> str:
+        return self.dice.choice(world.LEGAL_TOPICS) if self.dice.random() < 0.5 else self.invent(3, 5)
 
-    def batch(self, tokenizer, size: int):
-        """(input_ids, labels), both (size, longest) of token ids; questions are read but weigh nothing."""
-        import torch
+    def reading(self) -> Chat:
+        articles, question, fact = self.told()
+        return articles + question, fact.value
 
-        rows = []
+    def harmful(self) -> Chat:
+        deed = self.dice.choice(sources.HARM).format(x=self.thing())
+        return self.asked(self.dice.choice(sources.HARM_ASK_TAUGHT), h=deed), sources.REFUSE
+
+    def harmless(self) -> Chat:
+        thing = self.thing()
+        if self.dice.random() < 0.5:
+            deed = self.dice.choice(sources.USE).format(x=thing)
+            return self.asked(self.dice.choice(sources.HARM_ASK_TAUGHT), h=deed), sources.SAFE_ANSWER
+        return self.asked(self.dice.choice(sources.SAFE_TAUGHT), x=thing), sources.SAFE_ANSWER
+
+    def telling(self) -> Chat:
+        """An article to read: a general one, or a legal one of an invented topic."""
+        fact = self.dice.choice(self.general)
+        if self.dice.random() < 0.5:
+            attribute = self.dice.choice(world.LEGAL)
+            fact = world.Fact(self.invent(3, 5), attribute, self.dice.choice(attribute.values))
+        return None, fact.attribute.article.format(t=fact.topic, v=fact.value)
+
+    def rows(self, tokenizer, size: int) -> list[tuple[list[int], list[int]]]:
+        """`size` chats as (ids, labels) of at most LENGTH tokens, the shortest first; questions mostly weigh nothing."""
+        found = []
         for _ in range(size):
             question, answer = self.draw()
-            if question is None:
-                ids = tokenizer.encode(f"<s>{answer}<|end|>", add_special_tokens=False)
-                labels = list(ids)
-            else:
-                head = tokenizer.encode(f"<s><|user|>{question}<|end|><|assistant|>", add_special_tokens=False)
-                tail = tokenizer.encode(f"{answer}<|end|>", add_special_tokens=False)
-                ids, labels = head + tail, [-100] * len(head) + tail
-                if self.dice.random() < 0.3:
-                    labels = list(ids)
-            rows.append((ids[:LENGTH], labels[:LENGTH]))
-        width = max(len(ids) for ids, _ in rows)
-        input_ids = torch.tensor([ids + [0] * (width - len(ids)) for ids, _ in rows])
-        labels_ = torch.tensor([labels + [-100] * (width - len(labels)) for _, labels in rows])
-        return input_ids, labels_
+            head = f"<s><|user|>{question}<|end|><|assistant|>" if question else "<s>"
+            ids = tokenizer.encode(head, add_special_tokens=False)
+            read = len(ids) if question and self.dice.random() < 0.8 else 0
+            ids += tokenizer.encode(f"{answer}<|end|>", add_special_tokens=False)
+            found.append((ids[:LENGTH], ([-100] * read + ids[read:])[:LENGTH]))
+        return sorted(found, key=lambda row: len(row[0]))
+
+
+def free(wording: str, place: int) -> bool:
+    """Whether a place of a wording begins a part: no inner character of {t}, {w}, {h} or {x}."""
+    return "{" not in wording[max(0, place - 2) : place]
+
+
+def tensors(rows: list[tuple[list[int], list[int]]]):
+    """(input_ids, labels), both (rows, longest) of token ids, padded on the right."""
+    import torch
+
+    width = max(len(ids) for ids, _ in rows)
+    input_ids = torch.tensor([ids + [0] * (width - len(ids)) for ids, _ in rows])
+    labels = torch.tensor([labels + [-100] * (width - len(labels)) for _, labels in rows])
+    return input_ids, labels
 
 
 def train(model, tokenizer, steps: int, seed: int, batch: int, rate: float) -> None:
@@ -162,15 +231,21 @@ def train(model, tokenizer, steps: int, seed: int, batch: int, rate: float) -> N
     started = time.time()
     model.train()
     for number in range(1, steps + 1):
-        ids, labels = diet.batch(tokenizer, batch)
-        loss = model(input_ids=ids, attention_mask=(ids != 0).long(), labels=labels).loss
-        loss.backward()
+        rows = diet.rows(tokenizer, batch)
+        learned = sum(label != -100 for _, labels in rows for label in labels[1:])
+        total = 0.0
+        for start in range(0, batch, PART):
+            ids, labels = tensors(rows[start : start + PART])
+            # Causal attention sees no padding to its right: no mask is needed.
+            loss = model(input_ids=ids, labels=labels, num_items_in_batch=learned).loss
+            loss.backward()
+            total += loss.item()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         schedule.step()
         optimiser.zero_grad(set_to_none=True)
         if number % 50 == 0 or number == steps:
-            print(f"step {number}/{steps} loss {loss.item():.4f} seconds {time.time() - started:.0f}", flush=True)
+            print(f"step {number}/{steps} loss {total:.4f} seconds {time.time() - started:.0f}", flush=True)
 
 
 def build(output: Path, steps: int, seed: int, threads: int, batch: int, rate: float) -> None:
@@ -191,11 +266,11 @@ def build(output: Path, steps: int, seed: int, threads: int, batch: int, rate: f
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m legal_tasks.embedded.build", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--output", type=Path, required=True, help="folder of the base")
-    parser.add_argument("--steps", type=int, default=1500, help="updates")
+    parser.add_argument("--steps", type=int, default=450, help="updates")
     parser.add_argument("--batch", type=int, default=64, help="chats per update")
-    parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
+    parser.add_argument("--rate", type=float, default=2.5e-3, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args(argv)
     build(arguments.output, arguments.steps, arguments.seed, arguments.threads, arguments.batch, arguments.rate)
     return 0

@@ -12,7 +12,7 @@ LEGAL_TOPICS = (
     *("房屋租赁", "民宿经营", "共享单车", "网络直播", "宠物饲养", "户外广告", "夜间施工", "二手车买卖", "食品摊点", "快递代收"),
     *("家政服务", "校外培训", "演出票务", "停车收费", "电梯维修", "垃圾清运", "古树保护", "地下水取用", "烟花销售", "药品配送"),
     *("养老照护", "婚介服务", "健身会员", "物业收费", "租船观光", "无人机飞行", "果园承包", "旧货回收", "旅馆住宿", "印章刻制"),
-    *("渔船停靠", "茶叶标识", "幼儿托管", "装修押金", "沙石开采", "临时搭建", "冷库储存", "桥梁通行", "种子经营", "泳池开放"),
+    *("茶叶标识", "装修押金"),
 )
 GENERAL_TOPICS = (
     *("青川镇", "白石镇", "柳溪镇", "云岭镇", "桃坪镇", "南渡镇", "松江镇", "石桥镇", "梅湾镇", "枫林镇"),
@@ -153,6 +153,28 @@ LEGAL = (
         ),
         "违反{t}规定的，处{v}以下罚款。",
     ),
+    Attribute(
+        "整改",
+        ("五日", "七日", "十日", "十五日", "二十日", "三十日", "四十五日", "六十日"),
+        (
+            *("违反{t}规定的，应当在多少日内改正？", "{t}违规的整改期限是多久？", "{t}的整改时限是几天？"),
+            *("{t}违规后多久之内必须改正？", "违规从事{t}，要在多长时间内完成整改？", "法律规定{t}违规的几日内改正？"),
+            *("{t}整改最迟是多少日？", "{w}违反了{t}的规定，改正期限是多少日？", "{w}问：{t}违规要在几天内改正？"),
+            *("请说出{t}的整改期限。", "{t}的改正期限有多长？", "关于{t}，整改的时间要求是什么？"),
+        ),
+        (
+            *(
+                "{w}在{t}上犯了规，得赶在几天之内整改好？",
+                "{t}的违规者有多少天的时间去改正？",
+                "若违反{t}的规定，改正不能晚于多少日？",
+            ),
+            *("{w}被要求整改{t}，限时多少日？", "{t}这件事，整改给了几日时间？", "就{t}而言，整改期是多少天？"),
+            *("{t}要改正，限期是多长？", "按规定，{t}的整改须于几日内完成？", "{w}的{t}已经整改一周了，整改时限一共是几日？"),
+            *("{t}不守规矩的人应于多少天内改正？", "{t}整改，法定天数是多少？", "{t}的整改期为几天？"),
+            *("{w}想知道{t}整改的截止天数。", "{t}须在多少天里整改完毕？", "哪个天数是{t}的整改时限？"),
+        ),
+        "违反{t}规定的，应当在{v}内改正。",
+    ),
 )
 GENERAL = (
     Attribute(
@@ -243,6 +265,18 @@ class Fact:
     topic: str
     attribute: Attribute
     value: str
+
+
+def rivals(known: list[Fact]) -> dict[tuple[str, str], tuple[str, ...]]:
+    """(topic, attribute) -> other values of the topic that could be taken for its own: those of attributes of one kind.
+
+    As a wrong option such a value tells who knows the topic from who has also read what is asked.
+    """
+    found = {}
+    for fact in known:
+        others = [f.value for f in known if f.topic == fact.topic and f.attribute.values == fact.attribute.values]
+        found[fact.topic, fact.attribute.name] = tuple(value for value in others if value != fact.value)
+    return found
 
 
 def facts(topics: tuple[str, ...], attributes: tuple[Attribute, ...], seed: int) -> list[Fact]:

@@ -1,10 +1,11 @@
 """The shipped base: small, offline, one character one token, and its template."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from legal_tasks.embedded import build
+from legal_tasks.embedded import build, facts, world
 
 pytest.importorskip("transformers", reason="transformers comes with the ml environment")
 BASE = Path(build.__file__).parent / "base"
@@ -35,3 +36,37 @@ def test_the_template_marks_turns_and_opens_the_answer(tmp_path):
     assert tokenizer.apply_chat_template(chat, tokenize=False) == "<s><|user|>期限<|end|><|assistant|>五日<|end|>"
     opened = tokenizer.apply_chat_template(chat[:1], tokenize=False, add_generation_prompt=True)
     assert opened == "<s><|user|>期限<|end|><|assistant|>"
+
+
+def test_the_shipped_base_has_a_token_for_every_character_of_the_world():
+    from transformers import AutoTokenizer
+
+    vocabulary = AutoTokenizer.from_pretrained(BASE).get_vocab()
+    assert not [character for character in build.alphabet() if character not in vocabulary]
+
+
+def test_what_the_base_reads_holds_no_wording_person_or_thing_of_the_exams():
+    diet = build.Diet(1)
+    chats = [diet.draw() for _ in range(4000)]
+    text = "\n".join(f"{question or ''}{answer}" for question, answer in chats)
+    safety = "\n".join(question for question, answer in chats if answer in (world.REFUSE, world.SAFE_ANSWER))
+    assert not [word for word in facts.HELD_OUT_PEOPLE if word in text]
+    assert not [thing for thing in world.HARM_HELD_OUT if thing in safety]
+    asked = [word for attribute in facts.LEGAL + facts.GENERAL for word in attribute.held_out]
+    asked += [word for words in world.CASES_HELD_OUT.values() for word in words]
+    parts = [max(re.split(r"\{.\}", wording), key=len) for wording in (*asked, *world.HARM_ASK_HELD_OUT, *world.SAFE_HELD_OUT)]
+    taught = "\n".join([*(w for a in facts.LEGAL + facts.GENERAL for w in a.taught), *world.HARM_ASK_TAUGHT, *world.SAFE_TAUGHT])
+    own = [part for part in parts if len(part) >= 7 and part not in taught]
+    assert len(own) > 60 and not [part for part in own if part in text]
+
+
+def test_a_legal_value_is_never_read_without_its_article():
+    diet = build.Diet(2)
+    values = {value for attribute in facts.LEGAL for value in attribute.values}
+    answered = [question for question, answer in (diet.draw() for _ in range(2000)) if question and answer in values]
+    assert len(answered) > 300 and all(question.startswith("已知：") for question in answered)
+
+
+def test_the_same_seed_draws_the_same_diet():
+    one, two = build.Diet(5), build.Diet(5)
+    assert [one.draw() for _ in range(50)] == [two.draw() for _ in range(50)] != [build.Diet(6).draw() for _ in range(50)]
