@@ -34,7 +34,7 @@ from legal_tasks.step import REPOSITORY, StepError, var_folder
 MARK = "LEXLOOP_SERVICES"
 NAME = "LEXLOOP_SERVICE"  # of the service that a process belongs to
 STEP = "LEXLOOP_DAG_RUN"  # what a step has in its environment and a service has not
-START_TIMEOUT_S = 180
+START_TIMEOUT_S = 420  # a quiet machine needs half a minute, a busy one many times that
 
 
 @dataclass(frozen=True)
