@@ -174,8 +174,12 @@ class Store:
             shutil.rmtree(output, ignore_errors=True)
             output.mkdir(parents=True)
             started = time.time()
-            report = dict(run(output))
-            return self.finish(step, key, output, report, describe={**describe, "seconds": round(time.time() - started, 3)})
+            try:
+                report = dict(run(output))
+                return self.finish(step, key, output, report, describe={**describe, "seconds": round(time.time() - started, 3)})
+            except BaseException:
+                shutil.rmtree(output, ignore_errors=True)  # of no use to the next attempt, and maybe the disk is full
+                raise
 
     def finish(self, step: str, key: str, output: Path, report: Mapping[str, Any], *, describe: Mapping[str, Any]) -> Artifact:
         """Write report and manifest into `output` and move it to its place; an older one of the same key is replaced."""

@@ -21,11 +21,11 @@ import traceback
 import types
 import typing
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from legal_tasks import artifacts, attempt, settings, tracking
+from legal_tasks import artifacts, attempt, room, settings, tracking
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 EXIT_DONE, EXIT_BUG, EXIT_CALLER, EXIT_SKIPPED = 0, 1, 2, 99
@@ -265,10 +265,11 @@ def progress(done: float, total: float, **numbers: float | str) -> None:
     if target:
         state = {"done": done, "total": total, "eta_s": eta, "numbers": numbers, "time": now}
         path = Path(target)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + ".part")
-        temporary.write_text(json.dumps(state), "utf-8")
-        os.replace(temporary, path)
+        with suppress(OSError):  # progress is a courtesy: a step does not fail for want of it
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(path.name + ".part")
+            temporary.write_text(json.dumps(state), "utf-8")
+            os.replace(temporary, path)
 
 
 @contextmanager
@@ -314,7 +315,12 @@ def execute(
     def work(folder: Path) -> dict[str, Any]:
         nonlocal run_url
         with _running(target, checkpoints, recompute), tracking.step_run(step, key, values, inputs, (Skip,)) as run:
-            report = dataclasses.asdict(module.run(dataclasses.replace(params, **{output_name: folder})))
+            try:
+                report = dataclasses.asdict(module.run(dataclasses.replace(params, **{output_name: folder})))
+            except Exception as error:
+                if isinstance(error, StepError) or not room.is_full(error):
+                    raise
+                raise StepError(room.explain(step, target.root, room.size_of(folder) + room.size_of(checkpoints))) from error
             run.finish(report, summary=getattr(module, "SUMMARY", False))
             run_url = run.url
         return report
@@ -390,7 +396,7 @@ def main(name: str, argv: Sequence[str] | None = None) -> int:
     arguments = vars(_parser(module, name, specs).parse_args(argv))
     note = arguments["_report"] or (Path(os.environ["LEXLOOP_RESULT"]) if os.environ.get("LEXLOOP_RESULT") else None)
     given = {spec.name: arguments.get(spec.name) for spec in specs if not isinstance(spec.option, Output)}
-    step = name.removeprefix("legal_tasks.")
+    step, target = name.removeprefix("legal_tasks."), None
     attempt.begin(outlive=getattr(module, "REUSE", "always") == "always")
     try:
         params = build_params(module, name, given, arguments["profile"], arguments["set"])
@@ -402,9 +408,17 @@ def main(name: str, argv: Sequence[str] | None = None) -> int:
         return EXIT_SKIPPED
     except (StepError, tracking.TrackingError, artifacts.ArtifactError) as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
-        _write_note({"step": step, "error": str(error), "exit": EXIT_CALLER}, note)
+        with suppress(OSError):  # a full disk: the words stand in the log
+            _write_note({"step": step, "error": str(error), "exit": EXIT_CALLER}, note)
         return EXIT_CALLER
     except Exception as error:
+        root = (target or store()).root
+        if room.is_full(error) and root.is_dir():
+            said = room.explain(step, root, 0)
+            print(f"error: {said}", file=sys.stderr, flush=True)
+            with suppress(OSError):  # the note may not fit either
+                _write_note({"step": step, "error": said, "exit": EXIT_CALLER}, note)
+            return EXIT_CALLER
         told = "".join(traceback.format_exception(error)).splitlines()
         tail = told if len(told) <= 40 else [*told[:1], "  ...", *told[-38:]]
         _write_note({"step": step, "error": "\n".join(tail), "exit": EXIT_BUG}, note)

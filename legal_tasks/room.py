@@ -1,0 +1,48 @@
+"""A full disk told as what it is: where, how much is free, how much the step needs."""
+
+from __future__ import annotations
+
+import errno
+import re
+import resource
+import shutil
+from pathlib import Path
+
+# The libraries that write weights wrap the system's error in words of their own.
+WORDS = re.compile(r"No space left on device|File too large|Disk quota exceeded|os error (27|28|122)\b|file write failed", re.I)
+NUMBERS = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether an error, or what it came from, says that a file could not grow."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if getattr(error, "errno", None) in NUMBERS or WORDS.search(str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of the files below a folder; 0 where there is none."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def made_before(root: Path, step: str) -> int:
+    """Bytes of the largest artifact that this step has left in the store, 0 where there is none."""
+    found = [path.parent for path in root.glob(f"{step}/*/manifest.json")]
+    return max((size_of(folder) for folder in found), default=0)
+
+
+def explain(step: str, root: Path, written: int) -> str:
+    """One sentence for who must make room: `written` are the bytes that the step had written when it failed."""
+    known = made_before(root, step)
+    need = max(known, written + 1)
+    basis = "as much as its largest earlier result" if known >= written + 1 else "it had written nearly that when it failed"
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    bound = "" if limit == resource.RLIM_INFINITY else f"; a file may hold {limit} bytes at most here (ulimit -f)"
+    return (
+        f"no room left in {root}: {step} needs at least {need} bytes ({basis}), {shutil.disk_usage(root).free} are free{bound}; "
+        "make room (make gc) or set LEXLOOP_STORE to a larger disk, then run it again: what is finished is kept"
+    )
