@@ -24,9 +24,11 @@ def is_full(error: BaseException | None) -> bool:
     return False
 
 
-def size_of(folder: Path) -> int:
-    """Bytes of the files below a folder; 0 where there is none."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of the files below a folder; 0 where there is none."""
+    if path.is_file():
+        return path.stat().st_size
+    return sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
 
 
 def made_before(root: Path, step: str) -> int:
@@ -35,14 +37,21 @@ def made_before(root: Path, step: str) -> int:
     return max((size_of(folder) for folder in found), default=0)
 
 
-def explain(step: str, root: Path, written: int) -> str:
-    """One sentence for who must make room: `written` are the bytes that the step had written when it failed."""
-    known = made_before(root, step)
-    need = max(known, written + 1)
-    basis = "as much as its largest earlier result" if known >= written + 1 else "it had written nearly that when it failed"
+def explain(step: str, root: Path, written: int, inputs: int) -> str:
+    """One sentence for who must make room.
+
+    `written`: bytes that the step had written when it failed; `inputs`: bytes that it reads. What it needs is known from its
+    earlier results; where there is none, what it reads is the guess.
+    """
+    need, basis = made_before(root, step), "its largest earlier result"
+    if need <= written:
+        need, basis = (
+            max(inputs, written + 1),
+            "what it reads" if inputs > written else "it had written nearly that when it failed",
+        )
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
     bound = "" if limit == resource.RLIM_INFINITY else f"; a file may hold {limit} bytes at most here (ulimit -f)"
     return (
-        f"no room left in {root}: {step} needs at least {need} bytes ({basis}), {shutil.disk_usage(root).free} are free{bound}; "
+        f"no room left in {root}: {step} needs about {need} bytes ({basis}), {shutil.disk_usage(root).free} are free{bound}; "
         "make room (make gc) or set LEXLOOP_STORE to a larger disk, then run it again: what is finished is kept"
     )

@@ -320,7 +320,8 @@ def execute(
             except Exception as error:
                 if isinstance(error, StepError) or not room.is_full(error):
                     raise
-                raise StepError(room.explain(step, target.root, room.size_of(folder) + room.size_of(checkpoints))) from error
+                written, read = room.size_of(folder) + room.size_of(checkpoints), sum(map(room.size_of, paths.values()))
+                raise StepError(room.explain(step, target.root, written, read)) from error
             run.finish(report, summary=getattr(module, "SUMMARY", False))
             run_url = run.url
         return report
@@ -414,7 +415,7 @@ def main(name: str, argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         root = (target or store()).root
         if room.is_full(error) and root.is_dir():
-            said = room.explain(step, root, 0)
+            said = room.explain(step, root, 0, 0)
             print(f"error: {said}", file=sys.stderr, flush=True)
             with suppress(OSError):  # the note may not fit either
                 _write_note({"step": step, "error": said, "exit": EXIT_CALLER}, note)

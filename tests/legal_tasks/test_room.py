@@ -72,7 +72,7 @@ def test_a_full_disk_is_told_with_bytes_and_leaves_nothing_half_made(call, tmp_p
     done = call(*options, limit=100)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     # The first file's 1000 bytes and as much of the second as fitted into 100 blocks.
-    assert "write_a_file needs at least 103401 bytes" in done.stderr and "ulimit -f" in done.stderr and "make gc" in done.stderr
+    assert "write_a_file needs about 103401 bytes" in done.stderr and "ulimit -f" in done.stderr and "make gc" in done.stderr
     assert json.loads((tmp_path / "note.json").read_text())["exit"] == 2
     assert not [path for path in (tmp_path / "store").rglob("*") if path.is_file()]
     again = call(*options)
@@ -82,8 +82,13 @@ def test_a_full_disk_is_told_with_bytes_and_leaves_nothing_half_made(call, tmp_p
 def test_the_need_is_that_of_the_largest_earlier_result(call):
     assert call("--size", "300000").returncode == 0
     done = call(limit=100)
-    words = done.stderr.split("needs at least ")[1]
+    words = done.stderr.split("needs about ")[1]
     assert int(words.split()[0]) > 301000 and "largest earlier result" in words
+
+
+def test_without_an_earlier_result_what_it_reads_is_the_guess(tmp_path):
+    assert "clean needs about 5000 bytes (what it reads)" in room.explain("clean", tmp_path, 0, 5000)
+    assert "clean needs about 6001 bytes" in room.explain("clean", tmp_path, 6000, 5000)
 
 
 def test_other_errors_are_not_taken_for_a_full_disk():
