@@ -25,6 +25,12 @@ BAD = [
     (POD | {"secrets": {"HF_TOKEN": "hub"}}, "secret/key"),
     ({"gpus": 1}, "kind `here` takes no gpus"),
 ]
+FAILURES = [
+    "Bash command failed. The command returned a non-zero exit code 2.",
+    "Docker container failed: {'Error': None, 'StatusCode': 2}",
+    "Pod x returned a failure.\nremote_pod: {'terminated': {'exit_code': 2, 'reason': 'Error'}}",
+    "Docker container failed: {'Error': None, 'StatusCode': 24}",
+]
 PROFILE = """
 where:
   places:
@@ -45,6 +51,7 @@ def answers(tmp_path_factory):
     seat = [{"name": "training.lora"}, {"name": "data.split"}]
     question = {
         "steps": [*named, unset, *seat, *({"name": "training.lora", "place": place} for place, _ in BAD)],
+        "failures": FAILURES,
         "profiles": [str(home / f"{name}.yaml") for name in profiles],
     }
     variables = {"LEXLOOP_VAR": "/data/var", "TEAM_HF_TOKEN": "canary-of-the-hub", "LEXLOOP_DB": "postgresql://u:canary@h/d"}
@@ -134,3 +141,7 @@ def test_a_place_that_cannot_work_is_refused_with_its_key(answers, number, words
 def test_an_unknown_step_or_place_in_a_profile_is_named(answers):
     assert "names the step 'training.dream', which does not exist" in answers[-2]["error"]
     assert "where.steps.training.lora is 'moon'; places are here, cards" in answers[-1]["error"]
+
+
+def test_a_step_that_somebody_must_mend_first_is_not_tried_again_wherever_it_ran(answers):
+    assert [answer["decision"] for answer in answers[-7:-3]] == ["fail", "fail", "fail", "default"]
