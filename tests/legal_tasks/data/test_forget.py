@@ -158,3 +158,19 @@ def test_what_would_mean_too_much_is_refused(seat, capsys, options, words):
 def test_a_seat_without_tombstones_keeps_its_keys(seat):
     named = collect.extra_inputs(collect.Params(seat, DAY, sources=str(seat / "sources.yaml")))
     assert set(named) == {"sources", "source/qa/qa.json"}
+
+
+def test_a_sentence_of_a_real_file_is_forgotten_wherever_it_stands(seat, shared_data, capsys):
+    path = shared_data / "consultation" / "zixun_gpt4.json"
+    content = {"sources": [{"kind": "consultation", "path": str(path), "licence": "MIT", "name": "real"}]}
+    (seat / "sources.yaml").write_text(yaml.safe_dump(content), "utf-8")
+    first, _ = prepare(seat)
+    rows = [json.loads(line) for line in (seat / first["artifact"] / "items.jsonl").read_text("utf-8").splitlines()]
+    texts = [tombstones.squeeze(tombstones.words_of(row["fields"])) for row in rows]
+    sentence = texts[len(texts) // 2][20:60]
+    meant = sum(sentence in text for text in texts)
+    code, result, _ = command("--subject", sentence, capsys=capsys)
+    assert code == 0 and meant >= 1 and len(result["items"]) <= meant
+    again, _ = prepare(seat)
+    assert again["report"]["items"]["collected"] == first["report"]["items"]["collected"] - meant
+    assert again["report"]["items"]["set_aside"]["forgotten"] == meant
