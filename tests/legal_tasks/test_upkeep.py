@@ -2,6 +2,9 @@
 
 import gzip
 import os
+import time
+
+import pytest
 
 from legal_tasks import upkeep
 
@@ -39,3 +42,29 @@ def test_a_long_log_is_rotated_under_its_writer_and_the_oldest_copies_go(tmp_pat
     assert [path.name for path in copies] == [f"engine-8100.log.{number}.gz" for number in range(1, upkeep.ROTATED_KEPT + 1)]
     with gzip.open(copies[0], "rt") as newest:
         assert newest.read(3) == str(upkeep.ROTATED_KEPT + 1) * 3
+
+
+@pytest.mark.slow
+def test_old_runs_go_from_mlflow_but_for_those_of_a_registered_version_and_their_parents(tmp_path, monkeypatch):
+    from mlflow import MlflowClient
+    from mlflow.entities import ViewType
+
+    monkeypatch.setenv("LEXLOOP_VAR", str(tmp_path))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
+    experiment = client.create_experiment("monthly_retrain", artifact_location=str(tmp_path / "artifacts"))
+    long_ago = int((time.time() - 500 * DAY) * 1000)
+
+    def run(name, start, parent=None):
+        tags = {"mlflow.parentRunId": parent} if parent else {}
+        return client.create_run(experiment, start_time=start, run_name=name, tags=tags).info.run_id
+
+    parent = run("parent of the version", long_ago)
+    child = run("release", long_ago, parent)
+    old, young = run("old", long_ago), run("young", int(time.time() * 1000))
+    client.create_registered_model("legal-llm")
+    client.create_model_version("legal-llm", f"runs:/{child}/model", run_id=child)
+    assert upkeep.clean_mlflow(400, dry_run=True) == {"deleted_runs": 1, "purged": False}
+    assert upkeep.clean_mlflow(400, dry_run=False) == {"deleted_runs": 1, "purged": False}
+    assert {found.info.run_id for found in client.search_runs([experiment])} == {parent, child, young}
+    assert [found.info.run_id for found in client.search_runs([experiment], run_view_type=ViewType.DELETED_ONLY)] == [old]
