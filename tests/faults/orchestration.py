@@ -21,6 +21,7 @@ from zoneinfo import ZoneInfo
 
 from legal_tasks.services import marked_processes, python_of
 from legal_tasks.step import REPOSITORY
+from tests.faults import _housekeeping
 from tests.faults._seat import MONTHLY, PORTS, QUARTERLY, Sampler, Seat, gone_within, group_of, kill, seat, shared, wait_for
 
 LONG = ["training.lora.max_updates=1200", "training.lora.epochs=60"]  # a training that outlasts a scheduler's restart
@@ -353,4 +354,4 @@ FAULTS = {
     "O7": months_in_a_row,
     "O8": task_taken_away,
     "O10": killed_anywhere,
-}
+} | _housekeeping.FAULTS
