@@ -9,8 +9,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 @contextmanager
-def http_server(answer):
-    """`answer(method, path, body)` gives (status, text); yields (port, list of {method, path, headers, body})."""
+def http_server(answer, kind="application/json", kinds=None):
+    """`answer(method, path, body)` gives (status, text); yields (port, list of {method, path, headers, body}).
+
+    `kind` is the content type of what is answered, `kinds` that of single paths.
+    """
     seen = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -20,7 +23,7 @@ def http_server(answer):
             status, text = answer(self.command, self.path, body)
             self.send_response(status)
             data = text.encode()
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", (kinds or {}).get(self.path, kind))
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
