@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from legal_tasks import services
-from legal_tasks.artifacts import canonical, sha256_text
+from legal_tasks.artifacts import canonical, read_manifest, sha256_text, verify
 from legal_tasks.retrain import Airflow, decide
 from legal_tasks.services import marked_processes, python_of
 from legal_tasks.step import REPOSITORY
 
 PORTS = ("LEXLOOP_AIRFLOW_PORT", "LEXLOOP_MLFLOW_PORT", "LEXLOOP_GATEWAY_PORT", "LEXLOOP_ENGINE_PORT")
 HASHED = ("collect", "clean", "check", "split", "train", "merge", "evaluate", "compress")
+TIMED = ("report.json", "summary.json", "table.json", "table.md")  # files that hold seconds
 RUN_S = 900.0  # a run that takes longer has got stuck
 MONTHLY, QUARTERLY = "monthly_retrain", "quarterly_retrain"
 
@@ -197,12 +198,22 @@ class Seat:
         return Database(self.var / "release.sqlite").current().actual
 
     def state_hash(self, run_id: str) -> str:
-        """sha256 over keys and content digests up to compress, decision, failed rules and what is in production."""
-        made = {task: [self.note(run_id, task).get(name) for name in ("key", "digest")] for task in HASHED}
+        """sha256 over keys and contents up to compress, decision, failed rules and what is in production.
+
+        Left out are the files that hold seconds: what a measurement took is no state.
+        """
+        made = {task: self._made(self.note(run_id, task)) for task in HASHED}
         gate = Path(self.note(run_id, "gate")["artifact"]) / "decision.json"
         rules = [rule["name"] for rule in json.loads(gate.read_text("utf-8"))["rules"] if rule["verdict"] == "fail"]
-        production = (self.production() or {}).get("digest")
+        serving = (self.production() or {}).get("path")
+        production = serving and read_manifest(serving)["key"]
         return sha256_text(canonical([made, self.decision(run_id), rules, production]))
+
+    @staticmethod
+    def _made(note: dict[str, Any]) -> list[Any]:
+        """Key and content of an artifact; the folder must be what its manifest says."""
+        files = verify(note["artifact"])["files"]
+        return [note["key"], {name: digest for name, digest in files.items() if Path(name).name not in TIMED}]
 
     # Processes
 
