@@ -17,15 +17,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from legal_tasks import services
 from legal_tasks.artifacts import canonical, read_manifest, sha256_text, verify
 from legal_tasks.retrain import Airflow, decide
 from legal_tasks.services import marked_processes, python_of
-from legal_tasks.step import REPOSITORY
+from legal_tasks.step import REPOSITORY, StepError
 
 PORTS = ("LEXLOOP_AIRFLOW_PORT", "LEXLOOP_MLFLOW_PORT", "LEXLOOP_GATEWAY_PORT", "LEXLOOP_ENGINE_PORT")
 HASHED = ("collect", "clean", "check", "split", "train", "merge", "evaluate", "compress")
 TIMED = ("report.json", "summary.json", "table.json", "table.md")  # files that hold seconds
+BACK_S = 180.0  # a killed API server is back before, on a busy machine too
 RUN_S = 900.0  # a run that takes longer has got stuck
 MONTHLY, QUARTERLY = "monthly_retrain", "quarterly_retrain"
 
@@ -141,9 +144,18 @@ class Seat:
     # Airflow
 
     def call(self, method: str, path: str, **options: Any) -> Any:
-        if self.connection is None:
-            self.connection = Airflow(services.airflow_url(), services.admin_password())
-        return self.connection.call(method, path, **options)
+        """An answer of Airflow's API; waits for an API server that was killed and is on its way back."""
+        deadline = time.monotonic() + BACK_S
+        while True:
+            try:
+                if self.connection is None:
+                    self.connection = Airflow(services.airflow_url(), services.admin_password())
+                return self.connection.call(method, path, **options)
+            except (StepError, httpx.TransportError) as error:
+                away = isinstance(error, httpx.TransportError) or "does not answer" in str(error)
+                if not away or time.monotonic() > deadline:
+                    raise
+                time.sleep(2)
 
     def switch_on(self, dag: str, paused: bool = False) -> None:
         self.call("GET", "/dags")  # a connection
