@@ -103,6 +103,7 @@ class Sender:
         self.parent_id: str | None = None
         self.url: str | None = None
         self.lock = threading.Lock()
+        self.told = False
 
     def send(self) -> bool:
         """Whether MLflow has everything now."""
@@ -114,8 +115,11 @@ class Sender:
                 while self.sent < len(self.entries):
                     self.sent = self._send_some(self.sent)
             except failures() as error:
-                print(f"MLflow: {type(error).__name__}, the journal keeps what it does not have yet", flush=True)
+                if not self.told:
+                    self.told = True
+                    print(f"MLflow is away, the journal keeps what it does not have yet: {error}", flush=True)
                 return False
+            self.told = False
             return True
 
     def connect(self) -> None:
@@ -213,7 +217,7 @@ class Run:
         self.thread.join(LAST_TRY_S)
         sent = not self.thread.is_alive() and self.sender.send()
         if not sent:
-            print("MLflow is away: the journal keeps the rest, and the next step or `tracking replay` sends it", flush=True)
+            print("the next step, or `python -m legal_tasks.tracking replay`, sends MLflow the rest", flush=True)
         goes_on = status not in journal.FINAL and self.book.about["dag_run"]
         if sent and goes_on:
             self.book.append({"sent": True})

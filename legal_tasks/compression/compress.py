@@ -21,8 +21,9 @@ from legal_tasks.compression import report as tables
 from legal_tasks.compression.load import admit, load_model
 from legal_tasks.step import Input, Output, Runtime, StepError, main, progress
 
-VERSION = 1
+VERSION = 2
 GGUF_FILE = "model-q4_0.gguf"
+MODEL = "legal-llm"  # the name inside the file: not that of the folder, which would change the content with the place
 STAGES = 8  # of the progress line
 
 
@@ -174,7 +175,7 @@ def run(params: Params) -> Report:
     clock = Stopwatch()
     errors = quantise_both(params, source, [render(tokenizer, chat, False)[: params.max_length] for chat in chats], device, clock)
     shutil.copytree(source, params.output / "tokenizer", ignore=_only_tokenizer)
-    file = convert(source, params.output / GGUF_FILE, source.parent.name if source.name == "model" else source.name)
+    file = convert(source, params.output / GGUF_FILE, MODEL)
     clock.lap("gguf")
     places = {"merged": source, "gptq-act-order": params.output / "gptq-act-order", "gptq": params.output / "gptq", "gguf": file}
     lines = []

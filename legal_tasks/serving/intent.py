@@ -11,7 +11,7 @@ from legal_tasks.serving.state import Database, Model
 from legal_tasks.step import StepError
 
 POLL_S = 0.2
-SILENCE_S = 20.0  # a releaser that says nothing for so long does not run
+SILENCE_S = 60.0  # a releaser that says nothing for so long does not run; a killed one is back before, on a busy machine too
 
 
 def bring(model: Model, actor: str, evidence: Mapping[str, Any], timeout_s: float, database: Database | None = None) -> float:

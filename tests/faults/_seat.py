@@ -17,14 +17,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from legal_tasks import services
-from legal_tasks.artifacts import canonical, sha256_text
+from legal_tasks.artifacts import canonical, read_manifest, sha256_text, verify
 from legal_tasks.retrain import Airflow, decide
 from legal_tasks.services import marked_processes, python_of
-from legal_tasks.step import REPOSITORY
+from legal_tasks.step import REPOSITORY, StepError
 
 PORTS = ("LEXLOOP_AIRFLOW_PORT", "LEXLOOP_MLFLOW_PORT", "LEXLOOP_GATEWAY_PORT", "LEXLOOP_ENGINE_PORT")
 HASHED = ("collect", "clean", "check", "split", "train", "merge", "evaluate", "compress")
+TIMED = ("report.json", "summary.json", "table.json", "table.md")  # files that hold seconds
+BACK_S = 180.0  # a killed API server is back before, on a busy machine too
 RUN_S = 900.0  # a run that takes longer has got stuck
 MONTHLY, QUARTERLY = "monthly_retrain", "quarterly_retrain"
 
@@ -140,9 +144,18 @@ class Seat:
     # Airflow
 
     def call(self, method: str, path: str, **options: Any) -> Any:
-        if self.connection is None:
-            self.connection = Airflow(services.airflow_url(), services.admin_password())
-        return self.connection.call(method, path, **options)
+        """An answer of Airflow's API; waits for an API server that was killed and is on its way back."""
+        deadline = time.monotonic() + BACK_S
+        while True:
+            try:
+                if self.connection is None:
+                    self.connection = Airflow(services.airflow_url(), services.admin_password())
+                return self.connection.call(method, path, **options)
+            except (StepError, httpx.TransportError) as error:
+                away = isinstance(error, httpx.TransportError) or "does not answer" in str(error)
+                if not away or time.monotonic() > deadline:
+                    raise
+                time.sleep(2)
 
     def switch_on(self, dag: str, paused: bool = False) -> None:
         self.call("GET", "/dags")  # a connection
@@ -197,12 +210,22 @@ class Seat:
         return Database(self.var / "release.sqlite").current().actual
 
     def state_hash(self, run_id: str) -> str:
-        """sha256 over keys and content digests up to compress, decision, failed rules and what is in production."""
-        made = {task: [self.note(run_id, task).get(name) for name in ("key", "digest")] for task in HASHED}
+        """sha256 over keys and contents up to compress, decision, failed rules and what is in production.
+
+        Left out are the files that hold seconds: what a measurement took is no state.
+        """
+        made = {task: self._made(self.note(run_id, task)) for task in HASHED}
         gate = Path(self.note(run_id, "gate")["artifact"]) / "decision.json"
         rules = [rule["name"] for rule in json.loads(gate.read_text("utf-8"))["rules"] if rule["verdict"] == "fail"]
-        production = (self.production() or {}).get("digest")
+        serving = (self.production() or {}).get("path")
+        production = serving and read_manifest(serving)["key"]
         return sha256_text(canonical([made, self.decision(run_id), rules, production]))
+
+    @staticmethod
+    def _made(note: dict[str, Any]) -> list[Any]:
+        """Key and content of an artifact; the folder must be what its manifest says."""
+        files = verify(note["artifact"])["files"]
+        return [note["key"], {name: digest for name, digest in files.items() if Path(name).name not in TIMED}]
 
     # Processes
 
