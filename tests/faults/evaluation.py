@@ -269,6 +269,46 @@ def cites_repealed(folder: Path) -> str:
     return refused_for_one_rule(folder, go_on(folder, cite), "citations")
 
 
+def slow_ratchet(folder: Path) -> str:
+    """Twelve rounds, each 1.5 points below the champion that the last one made: 135 of 6,000 items lost, 45 won."""
+    import numpy
+
+    from benchmarks.gate import FORMATS, GIVEN, SUITES, rows
+    from legal_tasks.evaluation import compare, gate
+
+    n, lost, won, ratchet = 6000, 135, 45, "anti-ratchet (legal_exam)"
+    params = gate.Params(comparison=folder, output=folder, mode="replace", reason="data", as_of=datetime.date(2026, 12, 31))
+    about = {name: {"origin": "standing", "kind": kind, "embedded": False} for name, (kind, _) in SUITES.items()}
+    about["legal_exam"] = {"origin": "sources", "kind": "choice", "embedded": False}
+    same = {name: rows(name, kind, numpy.arange(n) < share * n) for name, (kind, share) in SUITES.items()}
+    champion = numpy.arange(n) < 0.95 * n
+    history: list[dict[str, Any]] = []
+    refused_rounds = []
+    for month in range(1, 13):
+        challenger = champion.copy()
+        challenger[numpy.flatnonzero(champion)[:lost]] = False
+        challenger[numpy.flatnonzero(~champion)[-won:]] = True
+        models = {"base": champion, "champion": champion, "challenger": challenger}
+        answers = {name: dict.fromkeys(models, part) for name, part in same.items()}
+        answers["legal_exam"] = {role: rows("legal_exam", "choice", right) for role, right in models.items()}
+        found = compare.compare_all(about, answers) | {"roles": list(models)}
+        merged = {row["id"]: row for row in answers["legal_exam"]["challenger"]}
+        pressed = compare.compare_format(answers["legal_exam"]["challenger"], merged)
+        found["compression"] = {form: {"format": form, "suite": "legal_exam", **pressed} for form in FORMATS}
+        legal = found["suites"]["legal_exam"]
+        assert legal["difference"]["value"] == -0.015, legal["difference"]
+        blocked = stopped(gate.decide(found, GIVEN, history, params))
+        assert blocked in ({}, {ratchet: "fail"}), f"round {month} is stopped by {blocked}"
+        refused_rounds += [month] if blocked else []
+        # As if it had been released all the same: without this rule every round would have been.
+        entry = {"at": f"2026-{month:02d}-01", "version": str(month)}
+        before = {"legal_exam": {"value": legal["champion"]["value"], "items": legal["items"]}}
+        history.append(entry | {"accuracies": before})
+        champion = challenger
+    assert refused_rounds == list(range(2, 13)), f"refused in the rounds {refused_rounds}"
+    return "the first round passes; the other eleven are stopped by the anti-ratchet alone, 3 to 18 points below the best"
+
+
 FAULTS = {
     "E1": random_weights,
     "E2": refuses_everything,
@@ -282,4 +322,5 @@ FAULTS = {
     "E10": broken_results,
     "E11": champion_on_other_items,
     "E12": cites_repealed,
+    "E13": slow_ratchet,
 }
