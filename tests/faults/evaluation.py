@@ -12,6 +12,7 @@ import importlib
 import json
 import random
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -100,14 +101,16 @@ def stopped(decision: dict[str, Any]) -> dict[str, str]:
 
 
 @lru_cache
-def undamaged_passes(folder: Path) -> None:
-    decision = decide(folder / "undamaged", evaluate(tuned()), compress(tuned()))
+def undamaged_passes() -> None:
+    """The model that the others are made from passes the same gate; looked at once."""
+    with tempfile.TemporaryDirectory(prefix="lexloop-undamaged-") as folder:
+        decision = decide(Path(folder), evaluate(tuned()), compress(tuned()))
     assert decision["decision"] == "pass", f"the undamaged model does not pass: {stopped(decision)}"
 
 
 def refused(folder: Path, evaluation: Path, rule: str, compressed: Path | None = None) -> str:
     """The gate refuses, naming `rule` as failed or not measured; the undamaged model passes the same gate."""
-    undamaged_passes(folder.parent)
+    undamaged_passes()
     decision = decide(folder, evaluation, compressed)
     return named(decision, rule)
 
