@@ -149,7 +149,7 @@ def draw_shares(suites: Mapping[str, Mapping[str, Any]]) -> str:
     """Bars of the roles' shares with 95 % intervals, 0 to 100 %, and the chance level as a line."""
     lines, top = [], 10
     for name, part in suites.items():
-        lines.append(_text(10, top + 12, f"{CHINESE.get(name, name)} · {part['n']}", "name"))
+        lines.append(_label(10, top + 12, name, f" · {part['n']}", "name"))
         start = top + 18
         for role in ROLES:
             if part.get(role):
@@ -171,6 +171,11 @@ def _text(x: float, y: float, text: str, kind: str) -> str:
     from html import escape
 
     return f'<text x="{x}" y="{y}" class="{kind}">{escape(text)}</text>'
+
+
+def _label(x: float, y: float, name: str, rest: str, kind: str) -> str:
+    """A suite's name in both languages; the page shows one."""
+    return _text(x, y, CHINESE.get(name, name) + rest, f"{kind} zh") + _text(x, y, ENGLISH.get(name, name) + rest, f"{kind} en")
 
 
 def _bar(y: float, estimate: Mapping[str, Any], colour: str, role: str) -> str:
@@ -202,7 +207,7 @@ def draw_differences(suites: Mapping[str, Mapping[str, Any]]) -> str:
     lines, y = [], 14
     for name, other, delta in found:
         said = f"{points(delta['value'])} [{points(delta['low'])}, {points(delta['high'])}]"
-        lines.append(_text(10, y + 4, f"{CHINESE.get(name, name)} − {other}", "axis"))
+        lines.append(_label(10, y + 4, name, f" − {other}", "axis"))
         lines.append(
             f'<line x1="{x(delta["low"])}" x2="{x(delta["high"])}" y1="{y}" y2="{y}" stroke="{COLOURS[other]}" stroke-width="3"/>'
         )

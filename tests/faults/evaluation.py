@@ -197,7 +197,7 @@ def wrong_template(folder: Path) -> str:
 
 def never_stops(folder: Path) -> str:
     """Trained on answers longer than a record may be, so that no end is ever seen."""
-    model = go_on(folder, lambda record: [record | {"output": record["output"] * 200}])
+    model = go_on(folder, lambda record: [record | {"output": record["output"] * 200}], updates=60)
     return refused(folder, evaluate(model), "well-formed answers")
 
 
