@@ -179,9 +179,10 @@ def measured(row: Row) -> float:
 def find_fault(rows: Mapping[str, list[Row]], asked: Mapping[str, Any] | None = None) -> str | None:
     """Why the roles' rows cannot be compared; None if they can. `asked`: the ids that had to be answered, if known."""
     expected = [row["id"] for row in rows["challenger"]]
+    empty = next((role for role, answered in rows.items() if not answered), None)
+    if empty:
+        return f"{empty} has no answers"
     for role, answered in rows.items():
-        if not answered:
-            return f"{role} has no answers"
         ids = [row["id"] for row in answered]
         if ids != expected:
             other = len(set(ids) ^ set(expected))
