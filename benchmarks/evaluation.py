@@ -89,26 +89,31 @@ def make_model(seed: int = 0) -> tuple[Any, Any]:
     return LlamaForCausalLM(config).eval(), tokenizer
 
 
-def ask(lm: Any, root: Path, shots: int) -> tuple[dict[str, list[float]], float]:
-    """({item: log-likelihoods of its letters}, seconds in the model) of every stock task below `root`."""
+def requests_of(lm: Any, root: Path, shots: int) -> list[Any]:
+    """What lm-eval asks a model in every stock task below `root`, examples and chat template included."""
     from legal_tasks.evaluation import models
 
-    seconds, answer = 0.0, lm.loglikelihood
+    asked: list[Any] = []
+    answer = lm.loglikelihood
 
-    def timed(requests: Any, *rest: Any, **options: Any) -> Any:
-        nonlocal seconds
-        started = time.perf_counter()
-        found = answer(requests, *rest, **options)
-        seconds += time.perf_counter() - started
-        return found
+    def record(requests: list[Any], *rest: Any, **options: Any) -> Any:
+        asked.extend(requests)
+        return answer(requests, *rest, **options)
 
-    lm.loglikelihood = timed
-    found = {name: models.run_stock(lm, name, folder, shots) for name, folder in models.stock_folders(root).items()}
-    scores = {}
-    for tasks in found.values():
-        for task, samples in tasks.items():
-            for sample in samples:
-                scores[f"{task}/{sample['doc_id']}"] = [float(value) for value, _ in sample["filtered_resps"]]
+    lm.loglikelihood = record
+    for name, folder in models.stock_folders(root).items():
+        models.run_stock(lm, name, folder, shots)
+    return asked
+
+
+def ask(lm: Any, requests: list[Any]) -> tuple[dict[str, list[float]], float]:
+    """({question: log-likelihoods of its letters}, seconds in the model)."""
+    started = time.perf_counter()
+    found = lm.loglikelihood(requests)
+    seconds = time.perf_counter() - started
+    scores: dict[str, list[float]] = {}
+    for request, (value, _) in zip(requests, found, strict=True):
+        scores.setdefault(f"{request.task_name}/{request.doc_id}", []).append(float(value))
     return scores, seconds
 
 
@@ -121,12 +126,13 @@ def compare(model: Any, tokenizer: Any, root: Path, shots: int, runs: int) -> di
     def theirs(batch: int) -> Any:
         return HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch, device="cpu")
 
-    trials = {batch: ask(theirs(batch), root, shots)[1] for batch in BATCHES}
+    requests = requests_of(as_lm(Scorer(model, tokenizer)), root, shots)
+    trials = {batch: ask(theirs(batch), requests)[1] for batch in BATCHES}
     best = min(trials, key=trials.__getitem__)
     ratios, rates = [], []
     for _ in range(runs):
-        mine, ours_s = ask(as_lm(Scorer(model, tokenizer)), root, shots)
-        reference, theirs_s = ask(theirs(best), root, shots)
+        mine, ours_s = ask(as_lm(Scorer(model, tokenizer)), requests)
+        reference, theirs_s = ask(theirs(best), requests)
         ratios.append(theirs_s / ours_s)
         rates.append((len(mine) / ours_s, len(mine) / theirs_s))
     row = {"peer": f"lm-eval hf {shots}-shot", "settings": f"batch size {best}, the best of {BATCHES}; float32, one thread"}
