@@ -187,6 +187,9 @@ def find_fault(rows: Mapping[str, list[Row]], asked: Mapping[str, Any] | None = 
         if ids != expected:
             other = len(set(ids) ^ set(expected))
             return f"{role} answered other items than the challenger ({len(ids)} against {len(expected)}, {other} not shared)"
+        other = sum(_asked(one) != _asked(two) for one, two in zip(answered, rows["challenger"], strict=True))
+        if other:
+            return f"{role} answered other items than the challenger under the same ids ({other} of {len(ids)})"
         if len(set(ids)) != len(ids):
             return f"{role} answered an item twice"
         broken = sum(not _sound(row) for row in answered)
@@ -195,6 +198,11 @@ def find_fault(rows: Mapping[str, list[Row]], asked: Mapping[str, Any] | None = 
     if asked is not None and asked.keys() != set(expected):
         return f"{len(asked.keys() - set(expected))} of the {len(asked)} items that were asked have no answer"
     return None
+
+
+def _asked(row: Row) -> tuple[Any, Any]:
+    """What makes two rows answers to the same item: its words (as the harness digests them) and its right answer."""
+    return row.get("item"), None if row["kind"] in GENERATED else row["answer"]
 
 
 def _sound(row: Row) -> bool:
