@@ -1,6 +1,6 @@
 """How often the gate errs: item rows drawn for models of known quality, compared and decided by the real functions.
 
-    make bench NAME=gate        # GATE_PAIRS=2000 GATE_CURVE=100
+    make bench NAME=gate        # GATE_PAIRS=2000 GATE_PAIRS_4000=2000 GATE_CURVE=100
 
 A pair is a champion (85 % right on the domain suite) and a challenger with a known true difference; 20 % of the items
 are answered differently. On the other suites base, champion and challenger are equally good, with as many items. Every
@@ -26,7 +26,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 RESULT = REPOSITORY / "benchmarks" / "results" / "gate.json"
 PICTURE = REPOSITORY / "docs" / "gate.svg"
 CHAMPION, DISCORDANT = 0.85, 0.2
-CHUNKS = 20
+CHUNK = 100  # pairs that are drawn and kept together
 ROUNDS = 2_000  # of the bootstrap, a fifth of a real comparison's: its bounds then waver by 0.05 standard errors
 SUITES = {  # suite -> (kind, share right of base, champion and challenger alike)
     "case_analysis": ("case", 0.7),
@@ -167,9 +167,9 @@ class Drawn:
         old = json.loads(RESULT.read_text("utf-8")) if RESULT.is_file() else {}
         self.chunks: dict[str, Any] = old.get("chunks", {}) if old.get("code") == self.code else {}
 
-    def rates(self, pairs: int, n: int, difference: float, earlier: int = 0, chunks: int = CHUNKS) -> dict[str, Any]:
+    def rates(self, pairs: int, n: int, difference: float, earlier: int = 0) -> dict[str, Any]:
         """{mode: {promoted, undecided: share of pairs, blocked_by: {rule: pairs}}}, seconds beside it."""
-        size = max(1, pairs // chunks)
+        size, chunks = min(CHUNK, pairs), max(1, pairs // CHUNK)
         names = [
             f"{n} items, {100 * difference:+g} points, {earlier} earlier, {size} pairs, seed {seed}" for seed in range(chunks)
         ]
@@ -217,7 +217,7 @@ def measure_curves(drawn: Drawn, pairs: int) -> list[dict[str, Any]]:
     curves = []
     for n in (50, 200, 1000, 4000):
         for points in (-6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 6, 8):
-            found = drawn.rates(pairs, n, points / 100, chunks=1)
+            found = drawn.rates(pairs, n, points / 100)
             for mode in ("replace", "improve"):
                 row = {"mode": mode, "items": n, "difference_points": points, "promoted": found[mode]["promoted"]}
                 curves.append(row | {"undecided": found[mode]["undecided"], "pairs": found["pairs"]})
@@ -250,7 +250,8 @@ def picture(curves: Sequence[dict[str, Any]], path: Path) -> None:
 def main() -> int:
     pairs, curve = int(os.environ.get("GATE_PAIRS", "2000")), int(os.environ.get("GATE_CURVE", "100"))
     drawn = Drawn()
-    table = [row for part in PARTS for row in measure_rates(drawn, part, pairs)]
+    many = int(os.environ.get("GATE_PAIRS_4000", str(pairs)))
+    table = [row for part in PARTS for row in measure_rates(drawn, part, many if PARTS[part][0] == 4000 else pairs)]
     table += measure_history(drawn, pairs // 4)
     curves = measure_curves(drawn, curve)
     picture(curves, PICTURE)

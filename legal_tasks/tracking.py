@@ -150,6 +150,8 @@ class Sender:
         if "metrics" not in entry and "summary" not in entry:
             if "again" in entry:
                 self.client.update_run(self.run_id, status="RUNNING")
+            if "file" in entry:
+                self.client.log_text(self.run_id, entry["text"], entry["file"])
             if "end" in entry:
                 self.client.set_terminated(self.run_id, entry["end"], entry["at"])
             return start + 1
@@ -200,6 +202,10 @@ class Run:
         if self.book is not None:
             self.book.add_metrics({metric_name(name): float(value) for name, value in numbers.items()}, step)
 
+    def log_text(self, name: str, text: str) -> None:
+        if self.book is not None:
+            self.book.append({"file": name, "text": text})
+
     def finish(self, report: Mapping[str, Any], summary: bool = False) -> None:
         if self.book is None:
             return
@@ -231,6 +237,12 @@ def log_metrics(numbers: Mapping[str, float], step: int = 0) -> None:
     """Log numbers of the running step, e.g. a training curve; does nothing without MLflow."""
     if _active:
         _active[-1].log_metrics(numbers, step)
+
+
+def log_file(path: Path) -> None:
+    """Keep a small text file (a report) with the running step's run; does nothing without MLflow. It stays in the artifact."""
+    if _active:
+        _active[-1].log_text(path.name, path.read_text("utf-8"))
 
 
 def _client() -> Any:

@@ -21,7 +21,7 @@ from legal_tasks.evaluation.rules import real_exams
 from legal_tasks.evaluation.tables import render_comparison
 from legal_tasks.step import Input, Output, StepError, main
 
-VERSION = 2
+VERSION = 3
 ROLES = ("base", "champion", "challenger")
 ANALYSED = ("points", "charge_f1", "article_f1")
 
@@ -179,13 +179,17 @@ def measured(row: Row) -> float:
 def find_fault(rows: Mapping[str, list[Row]], asked: Mapping[str, Any] | None = None) -> str | None:
     """Why the roles' rows cannot be compared; None if they can. `asked`: the ids that had to be answered, if known."""
     expected = [row["id"] for row in rows["challenger"]]
+    empty = next((role for role, answered in rows.items() if not answered), None)
+    if empty:
+        return f"{empty} has no answers"
     for role, answered in rows.items():
-        if not answered:
-            return f"{role} has no answers"
         ids = [row["id"] for row in answered]
         if ids != expected:
             other = len(set(ids) ^ set(expected))
             return f"{role} answered other items than the challenger ({len(ids)} against {len(expected)}, {other} not shared)"
+        other = sum(_asked(one) != _asked(two) for one, two in zip(answered, rows["challenger"], strict=True))
+        if other:
+            return f"{role} answered other items than the challenger under the same ids ({other} of {len(ids)})"
         if len(set(ids)) != len(ids):
             return f"{role} answered an item twice"
         broken = sum(not _sound(row) for row in answered)
@@ -194,6 +198,11 @@ def find_fault(rows: Mapping[str, list[Row]], asked: Mapping[str, Any] | None = 
     if asked is not None and asked.keys() != set(expected):
         return f"{len(asked.keys() - set(expected))} of the {len(asked)} items that were asked have no answer"
     return None
+
+
+def _asked(row: Row) -> tuple[Any, Any]:
+    """What makes two rows answers to the same item: its words (as the harness digests them) and its right answer."""
+    return row.get("item"), None if row["kind"] in GENERATED else row["answer"]
 
 
 def _sound(row: Row) -> bool:

@@ -16,7 +16,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from legal_tasks.evaluation import rules
+from legal_tasks import tracking
+from legal_tasks.evaluation import report, rules
 from legal_tasks.evaluation.citations import judge_answers
 from legal_tasks.evaluation.items import read_lines
 from legal_tasks.evaluation.rules import Rule, Thresholds
@@ -40,7 +41,7 @@ EMPTY = {"value": None, "low": None, "high": None}
 @dataclass(frozen=True)
 class Params:
     comparison: Annotated[Path, Input("folder made by evaluation.compare")]
-    output: Annotated[Path, Output("folder with decision.json and decision.md")]
+    output: Annotated[Path, Output("folder with decision.json, decision.md, report.html and report.md")]
     proof: Annotated[Path | None, Input("folder made by serving.prove: parity.json and loadtest.json")] = None
     data: Annotated[Path | None, Input("folder made by data.clean: contamination and citations of the records")] = None
     compression: Annotated[Path | None, Input("folder made by compression.compress, noted in the decision")] = None
@@ -119,6 +120,11 @@ def run(params: Params) -> Report:
     (params.output / "decision.json").write_text(json.dumps(decision, ensure_ascii=False, indent=1) + "\n", "utf-8")
     text = render_decision(decision)
     (params.output / "decision.md").write_text(text, "utf-8")
+    items = params.comparison / "matrix.jsonl"
+    extra = {"data": _json(params.data / "report.json") if params.data else None, "proof": measured["proof"]}
+    report.write(params.output, decision, comparison, read_lines(items) if items.is_file() else (), extra)
+    for name in ("report.html", "report.md", "decision.json"):
+        tracking.log_file(params.output / name)
     print(text)
     verdicts = [rule["verdict"] for rule in decision["rules"]]
     counts = {verdict: verdicts.count(verdict) for verdict in rules.ORDER if verdict in verdicts}

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from legal_tasks.artifacts import canonical, sha256_text
 from legal_tasks.evaluation import cases, choices, extract, safety
 from legal_tasks.evaluation.items import GENERATED, Row, read_items, suites_in, write_lines
 from legal_tasks.evaluation.lm import Scorer, as_lm
 from legal_tasks.step import StepError, environment_lock, store
 
-VERSION = 2  # raised when the same model and items should give other rows
+VERSION = 3  # raised when the same model and items should give other rows
 TASKS = Path(__file__).parent / "tasks"
 STOCK = {"ceval-valid": Path("ceval/ceval-exam"), "cmmlu": Path("haonan-li/cmmlu")}
 POOLED = "general"
@@ -255,6 +256,7 @@ def _rows(suite: str, samples: list[dict[str, Any]], unfinished: set[tuple[str, 
     for sample in sorted(samples, key=lambda sample: sample["doc_id"]):
         doc = sample["doc"]
         row: Row = {"id": doc["id"], **{key: doc.get(key) for key in ("template", "category", "wording", "kind")}}
+        row["item"] = sha256_text(canonical([doc["question"], doc.get("options") or {}]))[:16]
         if doc["kind"] in GENERATED:
             row |= _in_words(doc, sample["filtered_resps"][0], charges)
         elif doc["form"] == "generate":

@@ -135,7 +135,8 @@ class Sample:
         """Mean of new - old with its intervals."""
         moved = mcnemar_counts(self.columns[new], self.columns[old])
         wide, side = (agresti_min(*moved, self.n, z) for z in _widths())
-        return self._estimate(self._mean(new) - self._mean(old), self.draws[new] - self.draws[old], wide, side)
+        value = (sum(self.columns[new]) - sum(self.columns[old])) / self.n
+        return self._estimate(value, self.draws[new] - self.draws[old], wide, side)
 
     def relative_loss(self, new: str, old: str) -> Estimate | None:
         """(mean of old - mean of new) / mean of old; None where old has nothing right."""

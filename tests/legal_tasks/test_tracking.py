@@ -7,6 +7,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -72,6 +73,16 @@ def test_a_step_is_a_child_with_curve_parameters_and_inputs(seat):
     assert [d.dataset.name for d in child.inputs.dataset_inputs] == ["data"]
     assert parent.data.metrics["loss_last"] == 1.0
     assert tracking.url_of("key1") == run.url and child.info.run_id in run.url
+
+
+def test_a_report_is_kept_with_its_run(seat, tmp_path):
+    (tmp_path / "report.html").write_text("<p>可以发布</p>", "utf-8")
+    with tracking.step_run("evaluation.gate", "key4", {}, {}):
+        tracking.log_file(tmp_path / "report.html")
+    (child,) = runs(seat, "evaluation.gate")
+    (tmp_path / "back").mkdir()
+    kept = seat.download_artifacts(child.info.run_id, "report.html", str(tmp_path / "back"))
+    assert "可以发布" in Path(kept).read_text("utf-8")
 
 
 def test_a_failed_step_is_failed_and_closing_ends_the_parent(seat):

@@ -51,6 +51,8 @@ def test_items_lost_against_the_base_are_named():
         (lambda rows: rows["champion"].pop(), "champion answered other items"),
         (lambda rows: rows["champion"].clear(), "champion has no answers"),
         (lambda rows: rows["champion"][0].update(id="else"), "champion answered other items"),
+        (lambda rows: rows["champion"][0].update(answer=["C"]), "under the same ids (1 of 4)"),
+        (lambda rows: rows["champion"][2].update(item="other words"), "under the same ids (1 of 4)"),
         (lambda rows: rows["champion"][0].update(correct=None), "champion has no verdict on 1 of 4"),
         (lambda rows: rows["champion"][0].update(correct=float("nan")), "champion has no verdict on 1 of 4"),
     ],

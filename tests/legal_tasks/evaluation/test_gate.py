@@ -36,7 +36,8 @@ def comparison(champion=True, **change):
     }
     loss = {"value": 0.01, "low": -0.01, "high": 0.03, "lower": 0.0, "upper": 0.02}
     compression = {
-        name: {"format": name, "suite": "legal_exam", "n": 400, "loss": loss} for name in ("gptq-act-order", "gptq", "gguf")
+        name: {"format": name, "suite": "legal_exam", "n": 400, "merged": 0.8, "compressed": 0.79, "agree": 0.98, "loss": loss}
+        for name in ("gptq-act-order", "gptq", "gguf")
     }
     roles = ["base", "champion", "challenger"] if champion else ["base", "challenger"]
     return {
@@ -342,6 +343,8 @@ def test_the_step_reads_its_artifacts_and_writes_the_decision(tmp_path, monkeypa
     assert "合同法" in decision["reasons"][0]
     assert "1 of 3 training records" in decision["reasons"][1]
     assert "不予发布" in (tmp_path / "out" / "decision.md").read_text()
+    assert "不予发布" in (tmp_path / "out" / "report.md").read_text()
+    assert 'class="refused"' in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_the_history_is_that_of_the_release_state(tmp_path, monkeypatch):

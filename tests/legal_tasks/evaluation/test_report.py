@@ -1,0 +1,98 @@
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+pytest.importorskip("scipy")
+pytest.importorskip("jinja2")
+
+from legal_tasks.evaluation import compare, report  # noqa: E402
+from tests.legal_tasks.evaluation.exam import make_item, make_rows  # noqa: E402
+from tests.legal_tasks.evaluation.test_gate import comparison, decide  # noqa: E402
+
+
+def lines(base, champion, challenger, suite="legal_exam"):
+    """Matrix lines of one suite from verdicts of the three roles."""
+    rows = {suite: {"base": make_rows(base), "champion": make_rows(champion), "challenger": make_rows(challenger)}}
+    return list(compare.matrix(rows, {suite: {f"legal_exam-{n}": make_item(n) for n in range(len(base))}}))
+
+
+def page(rows=(), **change):
+    found = comparison(**change)
+    extra = {"data": {"records": {"in": 50, "used": 40, "set_aside": {"duplicate": 10}}, "written": 40}, "proof": {}}
+    return report.render_page(decide(found), found, list(rows), extra)
+
+
+class Words(HTMLParser):
+    """The text of a page in order, without script and style."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.words, self.hidden = [], 0
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.hidden += tag in ("script", "style")
+
+    def handle_endtag(self, tag):
+        self.hidden -= tag in ("script", "style")
+
+    def handle_data(self, data):
+        if not self.hidden and data.strip():
+            self.words.append(data.strip())
+
+
+def embedded(html):
+    return json.loads(re.search(r'id="rows">(.*?)</script>', html, re.S)[1])
+
+
+def test_the_verdict_comes_first_in_both_languages():
+    words = Words(page()).words
+    assert words.index("可以发布") < words.index("May be released") < words.index("规则") < words.index("Item by item")
+
+
+def test_every_number_of_the_decision_stands_on_the_page():
+    text = " ".join(Words(page()).words)
+    for rule in decide()["rules"]:
+        assert rule["name"] in text and rule["sentence"] in text
+    assert "84.0%" in text and "+34.0" in text and "duplicate: 10" in text
+
+
+def test_the_matrix_puts_items_first_on_which_the_models_differ():
+    found = embedded(page(lines("110", "110", "101")))
+    assert [[cell[1] for cell in line[4:]] for line in found] == [[1, 1, 0], [0, 0, 1], [1, 1, 1]]
+    assert found[0][3].startswith("A ")
+
+
+def test_a_question_cannot_break_out_of_the_page():
+    rows = lines("1", "1", "0")
+    rows[0]["question"] = "</script><script>alert(1)</script>"
+    html = page(rows)
+    assert "<script>alert" not in html
+    assert embedded(html)[0][2] == rows[0]["question"]
+
+
+def test_the_page_stays_below_two_megabytes_and_says_what_it_leaves_out():
+    rows = lines("10" * 4000, "11" * 4000, "01" * 4000)
+    html = page(rows)
+    assert len(html.encode()) < 2_000_000
+    left = len(rows) - len(embedded(html))
+    assert left > 0 and f"{left} / {len(rows)}" in html
+
+
+def test_the_page_loads_nothing_from_elsewhere():
+    html = page(lines("1", "1", "0"))
+    assert not re.search(r"(?:src|href)\s*=|url\(|@import|https?://", html)
+
+
+def test_failures_are_counted_by_suite_and_category():
+    found = report.failures(lines("1100", "0000", "0110"))
+    by_category = {group["category"]: group for group in found}
+    assert by_category["law"] == {"suite": "legal_exam", "category": "law", "n": 4, "wrong": 2, "lost": 1, "gained": 1}
+
+
+def test_the_markdown_has_the_specifications_headings_and_the_failures():
+    text = report.render_text(decide(), comparison() | {"compression": {}}, lines("10", "10", "01"))
+    assert "| 指标 | 原始模型 | 微调后 | 提升 |" in text
+    assert "| legal_exam | law | 1 | 2 | 1 | 1 |" in text
