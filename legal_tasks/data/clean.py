@@ -9,6 +9,7 @@ made several from one item, or from an article, are derived and counted apart.
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import sys
 import time
@@ -21,7 +22,7 @@ from legal_tasks.data import decontaminate, dedupe, formats, privacy, rules, sta
 from legal_tasks.records import Record, write_records
 from legal_tasks.step import Input, Output, StepError, main, progress
 
-VERSION = 6
+VERSION = 7
 
 
 @dataclass(frozen=True)
@@ -101,38 +102,50 @@ def load(folder: Path) -> tuple[list[Work], list[dict[str, Any]]]:
 def read_laws(works: list[Work]) -> list[statutes.Law]:
     """Parse the statutes; their items become reference, or are set aside as pages without articles.
 
-    A part of a code (第三编 合同) is named after the README of its folder, and shares its dates.
+    A part of a code (第三编 合同) is named after the one page of its folder that is no part, and shares its dates.
     """
-    heads = {}
-    for work in works:
-        place = work.item["locator"]
-        if work.item["kind"] == "statute" and "text" in work.item and place.rsplit("/", 1)[-1] == "README.md":
-            text = formats.clean_text(work.item["text"])
-            heads[work.item["source"], place.rpartition("/")[0]] = (formats.title_of(text, place), text[:4000])
+    pages = [work for work in works if work.item["kind"] == "statute" and "text" in work.item]
+    heads = _heads(pages)
     laws, codes = [], defaultdict[tuple[str, str, str], list[statutes.Law]](list)
-    for work in works:
-        if work.item["kind"] != "statute" or "text" not in work.item:
-            continue
+    for work in pages:
         text, place = formats.clean_text(work.item["text"]), work.item["locator"]
+        if formats.is_case(text):
+            work.item["kind"] = "case"
+            continue
         folder, _, name = place.rpartition("/")
         title, hint = formats.title_of(text, name), name
         above, dates = heads.get((work.item["source"], folder), ("", ""))
-        if above and name != "README.md":
+        if above and title != above:
             title, hint = statutes.part_title(title, above), f"{name} {dates}"
         law = statutes.parse_law(text, title, work.item["id"], hint) or statutes.parse_document(
             text, title, work.item["id"], hint
         )
-        if law is not None:
-            laws.append(law)
-            codes[work.item["source"], folder, law.name].append(law)
-            work.fate = "reference"
-        elif formats.is_case(text):
-            work.item["kind"] = "case"
-        else:
+        if law is None:
             work.aside("no_articles", "a page of a statute source without articles")
+            continue
+        laws.append(law)
+        codes[work.item["source"], folder, law.name].append(law)
+        work.fate = "reference"
     for parts in codes.values():
         statutes.unite(parts)
     return laws
+
+
+def _heads(pages: list[Work]) -> dict[tuple[str, str], tuple[str, str]]:
+    """{(source, folder): (title, beginning of the text)} of the page above the parts of a code, whatever the files are called."""
+    folders = defaultdict[tuple[str, str], list[tuple[str, str]]](list)
+    for work in pages:
+        folder, _, name = work.item["locator"].rpartition("/")
+        text = formats.clean_text(work.item["text"])
+        folders[work.item["source"], folder].append((formats.title_of(text, name), text))
+    heads = {}
+    for place, titles in folders.items():
+        whole = [
+            (title, text[:4000]) for title, text in titles if not statutes.is_part(title) and not statutes.is_decision(title)
+        ]
+        if len(whole) == 1 and any(statutes.is_part(title) for title, _ in titles):
+            heads[place] = whole[0]
+    return heads
 
 
 def make_records(work: Work) -> None:
@@ -245,7 +258,7 @@ def finish(works: list[Work]) -> list[Record]:
 
 
 def article_records(store: statutes.Store, works: list[Work], day: datetime.date, most: int) -> list[Record]:
-    """Questions on the articles in force, at most `most`, spread evenly over all of them."""
+    """Questions on the articles in force, at most `most`; the choice is by hash, so that one article more moves no other."""
     items = {work.item["id"]: work.item for work in works}
     found, seen = [], set()
     for name in sorted(store.laws):
@@ -254,15 +267,22 @@ def article_records(store: statutes.Store, works: list[Work], day: datetime.date
                 if (name, number) not in seen:
                     seen.add((name, number))
                     found.append((law, number))
-    step = max(1, -(-len(found) // most)) if most else len(found) + 1
+    if len(found) > most:
+        ranks = {(law.name, number): _rank(f"{law.name} {number}") for law, number in found}
+        bound = sorted(ranks.values())[most - 1] if most else ""
+        found = [(law, number) for law, number in found if ranks[law.name, number] <= bound]
     records = []
-    for law, number in found[::step] if most else []:
+    for law, number in found:
         item = items[law.item]
         record = formats.from_article(law, number, item["source"])
         record.provenance = {"id": f"{law.item}.{number}", "parent": law.item, "licence": item["licence"], "derived": True}
         record.provenance |= {"locator": item["locator"], "version": law.version}
         records.append(record)
     return records
+
+
+def _rank(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def account(works: list[Work], aside: list[dict[str, Any]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from legal_tasks.data import statutes
-from legal_tasks.data.formats import numeral
+from legal_tasks.data.numerals import numeral
 from legal_tasks.data.prepare import command, prepare
 from legal_tasks.records import read_records
 
