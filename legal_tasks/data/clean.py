@@ -35,7 +35,7 @@ class Params:
     near_duplicate: Annotated[float, "Jaccard of character 5-grams from which two texts are one"] = 0.7
     near_duplicate_instruction: Annotated[float, "the same for instruction records, which share their templates"] = 0.95
     near_shortest: Annotated[int, "characters from which near-duplicates are looked for"] = 60
-    leak: Annotated[float, "share of a question's 8-grams from which a record is an exam leak"] = 0.8
+    leak: Annotated[float, "share of a question's 8-grams (reworded: 5-grams) from which a record is an exam leak"] = 0.8
     leak_shortest: Annotated[int, "characters of question and option from which a leak is looked for"] = 24
     quotation: Annotated[float, "share of a quotation's 5-grams that the article must hold"] = 0.6
     shortest_answer: Annotated[int, "characters; instruction items may be shorter"] = 10
@@ -185,10 +185,11 @@ def apply_rules(
             shortest = params.shortest_answer if _is_prose(work) else 1
             found = rules.hits(record, store, params.as_of, shortest, params.longest, params.quotation)
             leaks = list(exams.matches("\n".join(_parts(record)), params.leak))
-            for question, score in leaks:
-                row = {"exam": question.exam, "line": question.line, "source": work.item["source"], "item": work.item["id"]}
-                pairs.append(row | {"score": round(score, 3), "rule": "containment"})
-            detail = f"{leaks[0][0].exam} line {leaks[0][0].line}" if leaks else ""
+            for leak in leaks:
+                row = {"exam": leak.question.exam, "line": leak.question.line}
+                row |= {"source": work.item["source"], "item": work.item["id"]}
+                pairs.append(row | {"score": round(leak.score, 3), "rule": leak.rule})
+            detail = f"{leaks[0].question.exam} line {leaks[0].question.line}" if leaks else ""
             found += ["exam_leak"] if leaks else []
             hits.update(found)
             if not found:
@@ -314,7 +315,8 @@ def run(params: Params) -> Report:
             make_records(work)
     stages = 3
     progress(1, stages, stage="read", items=len(works), laws=len(laws))
-    exams = decontaminate.read_exams(params.items / "exams", params.leak_shortest)
+    exams = decontaminate.read_exams(params.items, params.leak_shortest)
+    exams.exempt(text for law in laws for text in law.articles.values())
     pairs = apply_rules([work for work in works if not work.fate], store, exams, params, hits)
     progress(2, stages, stage="rules", leaks=len(pairs))
     drop_duplicates([work for work in works if not work.fate], params, hits)

@@ -2,8 +2,10 @@
 
     python -m legal_tasks.data.collect --profile small --sources sources.yaml --as-of 2026-11-01
 
-The artifact: items.jsonl {id, kind, source, licence, locator, format, text|fields}, set_aside.jsonl (what could not be read)
-and exams/<name>.jsonl. An item's id comes from its content, so renamed and shuffled files give the same ids.
+The artifact: items.jsonl {id, kind, source, licence, locator, format, text|fields}, set_aside.jsonl (what could not be read),
+exams/<name>.jsonl (what can be asked) and exam_questions.jsonl {exam, line, question, options} (all of it, to be kept out of
+the training set; `line` counts the exam's records from 1, lines of a JSON Lines file). An item's id comes from its
+content, so renamed and shuffled files give the same ids.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from legal_tasks.data import exams as layouts
 from legal_tasks.data import readers, sources, tombstones
 from legal_tasks.step import Output, StepError, main, progress
 
-VERSION = 4
+VERSION = 5
 EMBEDDED = "embedded"
 LICENCES = ("MIT", "Apache-2.0", "CC0-1.0", "CC-BY-4.0", "BSD-3-Clause", "public-domain")
 
@@ -172,10 +174,10 @@ def collect_sources(found: sources.Sources, output: Path) -> tuple[list[dict[str
     return rows, reasons
 
 
-def collect_exams(found: sources.Sources, folder: Path) -> dict[str, dict[str, Any]]:
-    """Write exams/<name>.jsonl for every exam; StepError if one has no item that can be asked."""
+def collect_exams(found: sources.Sources, folder: Path, words: Path) -> dict[str, dict[str, Any]]:
+    """Write <folder>/<name>.jsonl for every exam, and all questions to `words`; StepError if one has none that can be asked."""
     folder.mkdir()
-    report = {}
+    report, questions = {}, []
     matcher = tombstones.Matcher(tombstones.read())
     for exam in found.exams:
         kept, left_out, total = [], Counter[str](), 0
@@ -185,6 +187,11 @@ def collect_exams(found: sources.Sources, folder: Path) -> dict[str, dict[str, A
             split = layouts.split_of(place, [other for _, other in exam.files])
             for piece in parts:
                 total += 1
+                question, options = layouts.words(piece.fields or {"text": piece.text or ""})
+                # What is asked in taught words, as a control, is no leak.
+                if question and (piece.fields or {}).get("wording") != "seen" and not matcher.text(words_of_piece(piece)):
+                    line = int(piece.place[5:]) if piece.place.startswith("line ") else total
+                    questions.append({"exam": exam.name, "line": line, "question": question, "options": options})
                 item, why = layouts.normalise(piece.fields or {}, exam.name, total, exam.kind, category)
                 if matcher.text(words_of_piece(piece)):
                     item, why = None, "forgotten"
@@ -201,6 +208,7 @@ def collect_exams(found: sources.Sources, folder: Path) -> dict[str, dict[str, A
                 item["id"] = f"{item['id']}-{number}"
         (folder / f"{exam.name}.jsonl").write_text("".join(map(_line, kept)), "utf-8")
         report[exam.name] = {"in": total, "kept": len(kept), "left_out": dict(left_out)}
+    words.write_text("".join(map(_line, questions)), "utf-8")
     for stock in found.stock:
         shutil.copytree(stock, folder / stock.name)
     return report
@@ -211,7 +219,7 @@ def run(params: Params) -> Report:
     with _yaml(params) as path:
         found = sources.load(path, params.licences)
         rows, reasons = collect_sources(found, params.output)
-        exam_report = collect_exams(found, params.output / "exams")
+        exam_report = collect_exams(found, params.output / "exams", params.output / "exam_questions.jsonl")
     totals = {name: sum(row[name] for row in rows) for name in ("in", "collected")}
     print(f"collected {totals['collected']} of {totals['in']} items from {len(rows)} sources, {len(exam_report)} exams")
     items = totals | {"set_aside": dict(sorted(reasons.items()))}

@@ -65,13 +65,13 @@ def hits(record: Record, store: Store, day: datetime.date, shortest: int, longes
     return found + [name for name in NAMES if name in states]
 
 
+USUAL = re.compile(r"[\x00-\x7f\u2000-\u30ff\u4e00-\u9fff\uff00-\uffef]+")
+
+
 def _foreign(text: str) -> bool:
     """Whether a longer text is neither Chinese nor ASCII for the most part."""
-    plain = [char for char in text if not char.isspace()]
-    usual = sum(
-        ord(c) < 128 or "\u2000" <= c <= "\u30ff" or "\u4e00" <= c <= "\u9fff" or "\uff00" <= c <= "\uffef" for c in plain
-    )
-    return len(plain) >= 20 and usual < 0.8 * len(plain)
+    plain = "".join(text.split())
+    return len(plain) >= 20 and len(USUAL.sub("", plain)) > 0.2 * len(plain)
 
 
 def truncated(output: str, category: str) -> bool:
