@@ -6,7 +6,6 @@ python -m legal_tasks.data.check --profile small --records CLEAN
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections import Counter
 from collections.abc import Iterable
@@ -14,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+from legal_tasks.data.scan import scan
 from legal_tasks.records import Record, RecordError, read_records
 from legal_tasks.step import Input, Output, StepError, main
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -42,45 +42,6 @@ class Report:
     personal_data_left: dict[str, int]
     set_aside_share: float
     card: str
-
-
-def scan(text: str) -> list[str]:
-    """Kinds of personal numbers in a text, by digit runs and their length: independent of the masker's patterns."""
-    found = []
-    for run in re.split(r"[^0-9Xx-]+", re.sub(r"(?<=\d) (?=\d)", "", text)):
-        digits = run.replace("-", "")
-        if len(digits) == 11 and digits[0] == "1" and digits[1] in "3456789" and digits.isdigit():
-            found.append("mobile")
-        if len(digits) == 18 and digits[:17].isdigit() and digits[6:8] in ("19", "20") and _mod_11_2(digits):
-            found.append("resident id")
-        if 16 <= len(digits) <= 19 and digits.isdigit() and digits[:2] in ("62", "60", "95") and _luhn(digits):
-            found.append("bank card")
-    for word in text.split("@")[1:]:
-        host = re.match(r"[a-z0-9-]+\.[a-z]{2,}", word.lower())
-        if host:
-            found.append("e-mail")
-    return found
-
-
-def _luhn(number: str) -> bool:
-    """Luhn's check by its table of doubled digits."""
-    return (
-        sum(
-            int(char) if place % 2 else (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)[int(char)]
-            for place, char in enumerate(number if len(number) % 2 == 0 else "0" + number)
-        )
-        % 10
-        == 0
-    )
-
-
-def _mod_11_2(number: str) -> bool:
-    """ISO 7064 MOD 11-2 by its recursive form."""
-    rest = 0
-    for char in number[:17]:
-        rest = (rest + int(char)) * 2 % 11
-    last = 10 if number[17] in "Xx" else int(number[17])
-    return (rest + last) % 11 == 1
 
 
 def _texts(record: Record) -> Iterable[str]:

@@ -230,10 +230,12 @@ def drop_duplicates(works: list[Work], params: Params, hits: Counter[str]) -> No
 
 
 def mask(works: list[Work], masker: privacy.Masker) -> None:
-    """Replace personal data in every record; in judgments also the people that the header names."""
+    """Replace personal data in every record; in judgments and dialogs also the people's names."""
     for work in works:
         document = work.item["id"]
-        people = masker.people(work.text()) if work.item["kind"] == "case" else []
+        kind = work.item["kind"]
+        find = {"case": masker.people, "consultation": masker.speakers, "document": masker.speakers}.get(kind)
+        people = find(work.text()) if find else []
         for record in work.records:
 
             def hide(text: str, document: str = document, people: list[str] = people) -> str:
