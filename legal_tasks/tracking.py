@@ -229,6 +229,20 @@ def log_metrics(numbers: Mapping[str, float], step: int = 0) -> None:
         _active[-1].log_metrics(numbers, step)
 
 
+def log_files(folder: Path, names: tuple[str, ...], place: str) -> None:
+    """Put small files of the running step into its run, below `place`; does nothing without MLflow."""
+    if not _active or _active[-1].client is None:
+        return
+    from mlflow.exceptions import MlflowException
+
+    run = _active[-1]
+    try:
+        for name in names:
+            run.client.log_artifact(run.run_id, str(folder / name), place)
+    except (MlflowException, OSError) as error:
+        print(f"MLflow: {place} was not logged ({type(error).__name__}); it stands in the artifact", flush=True)
+
+
 def _client() -> Any:
     address = uri()
     if address is None:

@@ -22,7 +22,9 @@ from legal_tasks.data import decontaminate, dedupe, formats, privacy, rules, sta
 from legal_tasks.records import Record, write_records
 from legal_tasks.step import Input, Output, StepError, main, progress
 
-VERSION = 7
+VERSION = 8
+TOLD = 2000  # items between two lines of progress
+EXCERPT = 120  # characters of an item that was set aside
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ def make_records(work: Work) -> None:
         return
     text = formats.clean_text(item["text"])
     if len(text) < 20:
-        work.aside("too_short", text)
+        work.aside("too_short")
         return
     makers = {"case": formats.from_case, "contract": formats.from_sections, "document": formats.from_document}
     maker = makers.get(item["kind"])
@@ -179,7 +181,10 @@ def apply_rules(
     An item without any record left is set aside for the first reason of its first record. All hits are counted.
     """
     pairs: list[dict[str, Any]] = []
-    for work in works:
+    started = time.time()
+    for number, work in enumerate(works, 1):
+        if number % TOLD == 0 or number == len(works):
+            progress(number, len(works), stage="rules", items_per_second=round(number / max(time.time() - started, 0.001)))
         kept, reason = [], ("", "")
         for record in work.records:
             shortest = params.shortest_answer if _is_prose(work) else 1
@@ -284,6 +289,13 @@ def article_records(store: statutes.Store, works: list[Work], day: datetime.date
     return records
 
 
+def _excerpt(work: Work, masker: privacy.Masker) -> str:
+    """The beginning of what was set aside, without personal data."""
+    text = work.item["text"] if "text" in work.item else "\n".join(map(str, work.item["fields"].values()))
+    people = masker.people(text) if work.item["kind"] == "case" else masker.speakers(text)
+    return masker.mask(masker.mask_people(text[:2000], people), work.item["id"])[:EXCERPT]
+
+
 def _rank(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -315,14 +327,10 @@ def run(params: Params) -> Report:
     for work in works:
         if not work.fate:
             make_records(work)
-    stages = 3
-    progress(1, stages, stage="read", items=len(works), laws=len(laws))
     exams = decontaminate.read_exams(params.items, params.leak_shortest)
     exams.exempt(text for law in laws for text in law.articles.values())
     pairs = apply_rules([work for work in works if not work.fate], store, exams, params, hits)
-    progress(2, stages, stage="rules", leaks=len(pairs))
     drop_duplicates([work for work in works if not work.fate], params, hits)
-    progress(3, stages, stage="duplicates")
     mask([work for work in works if not work.fate], masker)
     records = finish(works) + article_records(store, works, params.as_of, params.statute_records)
     return _write(params, works, aside, laws, records, pairs, hits, masker, started)
@@ -342,11 +350,11 @@ def _write(
     output = params.output
     written = write_records(output / "records.jsonl", records)
     statutes.write_store(output / "statutes.jsonl", laws)
-    lines = list(aside)
+    lines, hide = list(aside), privacy.Masker(params.salt)
     for work in works:
         if work.fate not in ("used", "reference"):
             row = {name: work.item[name] for name in ("id", "kind", "source", "locator")}
-            lines.append(row | {"reason": work.fate, "detail": work.detail})
+            lines.append(row | {"reason": work.fate, "detail": work.detail, "excerpt": _excerpt(work, hide)})
     for name, rows in (("set_aside", lines), ("contamination", pairs)):
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         (output / f"{name}.jsonl").write_text(text, "utf-8")
