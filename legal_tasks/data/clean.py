@@ -15,12 +15,15 @@ import sys
 import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 from legal_tasks.data import decontaminate, dedupe, formats, privacy, rules, statutes
+from legal_tasks.data.memory import Memory
 from legal_tasks.records import Record, write_records
-from legal_tasks.step import Input, Output, StepError, main, progress
+from legal_tasks.step import Input, Output, Runtime, StepError, main, progress
+from legal_tasks.step import store as open_store
 
 VERSION = 8
 TOLD = 2000  # items between two lines of progress
@@ -44,6 +47,7 @@ class Params:
     longest: Annotated[int, "characters of a whole record"] = 8000
     statute_records: Annotated[int, "largest number of article records"] = 2000
     salt: Annotated[str, "salt of the pseudonyms"] = "lexloop"
+    remember: Annotated[bool, Runtime("use and keep what earlier runs found out about single documents")] = True
 
     def __post_init__(self) -> None:
         for name in ("near_duplicate", "near_duplicate_instruction", "leak", "quotation"):
@@ -64,6 +68,7 @@ class Report:
     laws: int
     articles: int
     sources: list[dict[str, Any]]  # name, in, used, reference, set_aside
+    documents: dict[str, int]  # new: something had to be found out about them; known: all was known from an earlier run
     seconds: float
 
 
@@ -174,28 +179,25 @@ def make_records(work: Work) -> None:
 
 
 def apply_rules(
-    works: list[Work], store: statutes.Store, exams: decontaminate.Exams, params: Params, hits: Counter[str]
+    works: list[Work], store: statutes.Store, exams: decontaminate.Exams, params: Params, hits: Counter[str], memory: Memory
 ) -> list[dict[str, Any]]:
     """Keep the records that break no rule and stand in no exam; return the pairs of record and exam question.
 
     An item without any record left is set aside for the first reason of its first record. All hits are counted.
     """
     pairs: list[dict[str, Any]] = []
+    judge = _Judge(store, exams, params, memory)
     started = time.time()
     for number, work in enumerate(works, 1):
         if number % TOLD == 0 or number == len(works):
             progress(number, len(works), stage="rules", items_per_second=round(number / max(time.time() - started, 0.001)))
         kept, reason = [], ("", "")
         for record in work.records:
-            shortest = params.shortest_answer if _is_prose(work) else 1
-            found = rules.hits(record, store, params.as_of, shortest, params.longest, params.quotation)
-            leaks = list(exams.matches("\n".join(_parts(record)), params.leak))
-            for leak in leaks:
-                row = {"exam": leak.question.exam, "line": leak.question.line}
-                row |= {"source": work.item["source"], "item": work.item["id"]}
-                pairs.append(row | {"score": round(leak.score, 3), "rule": leak.rule})
-            detail = f"{leaks[0].question.exam} line {leaks[0].question.line}" if leaks else ""
-            found += ["exam_leak"] if leaks else []
+            found, leaks = judge(work, record)
+            for exam, line, score, rule in leaks:
+                row = {"exam": exam, "line": line, "source": work.item["source"], "item": work.item["id"]}
+                pairs.append(row | {"score": score, "rule": rule})
+            detail = f"{leaks[0][0]} line {leaks[0][1]}" if leaks else ""
             hits.update(found)
             if not found:
                 kept.append(record)
@@ -205,6 +207,31 @@ def apply_rules(
         if not kept:
             work.aside(*reason)
     return pairs
+
+
+class _Judge:
+    """All rules on one record, each with what the memory must know to use its result again."""
+
+    def __init__(self, store: statutes.Store, exams: decontaminate.Exams, params: Params, memory: Memory) -> None:
+        self.store, self.exams, self.params, self.memory = store, exams, params, memory
+        self.laws = _rank(store.bare.pattern)
+        self.leaks = f"leaks {VERSION} {exams.digest()} {params.leak}"
+
+    def __call__(self, work: Work, record: Record) -> tuple[list[str], list[tuple[str, int, float, str]]]:
+        """(names of the rules that the record breaks, [(exam, line, score, rule)])."""
+        params, name, parts, answers = self.params, work.item["id"], _parts(record), rules.answers_of(record)
+        shortest = params.shortest_answer if _is_prose(work) else 1
+        context = f"rules {VERSION} {shortest} {params.longest} {record.category}"
+        found = self.memory.recall(name, context, parts, lambda: rules.text_hits(record, shortest, params.longest))
+        context = f"citations {VERSION} {self.laws}"
+        cites = self.memory.recall(name, context, answers, lambda: list(statutes.citations(answers, self.store.bare)))
+        leaks = self.memory.recall(name, self.leaks, parts, lambda: self._leaks(parts))
+        found = found + rules.cited(self.store.judge_found(cites, params.as_of, params.quotation))
+        return found + (["exam_leak"] if leaks else []), leaks
+
+    def _leaks(self, parts: list[str]) -> list[tuple[str, int, float, str]]:
+        found = self.exams.matches("\n".join(parts), self.params.leak)
+        return [(one.question.exam, one.question.line, round(one.score, 3), one.rule) for one in found]
 
 
 def _is_prose(work: Work) -> bool:
@@ -234,20 +261,27 @@ def drop_duplicates(works: list[Work], params: Params, hits: Counter[str]) -> No
                 hits["near_duplicate"] += 1
 
 
-def mask(works: list[Work], masker: privacy.Masker) -> None:
-    """Replace personal data in every record; in judgments and dialogs also the people's names."""
+def mask(works: list[Work], params: Params, memory: Memory) -> Counter[str]:
+    """Replace personal data in every record, in judgments and dialogs also the people's names; return {kind: replaced}."""
+    counts = Counter[str]()
     for work in works:
-        document = work.item["id"]
-        kind = work.item["kind"]
-        find = {"case": masker.people, "consultation": masker.speakers, "document": masker.speakers}.get(kind)
-        people = find(work.text()) if find else []
-        for record in work.records:
+        texts = [_parts(record) for record in work.records]
+        content = [work.item["id"], work.item["kind"], work.text(), texts]
+        context = f"mask {VERSION} {params.salt}"
+        masked, found = memory.recall(work.item["id"], context, content, partial(_masked, work, texts, params.salt))
+        counts.update(found)
+        for record, parts in zip(work.records, masked, strict=True):
+            record.instruction, record.input, record.output = parts[-3:]
+            record.history = [parts[place : place + 2] for place in range(0, len(parts) - 3, 2)]
+    return counts
 
-            def hide(text: str, document: str = document, people: list[str] = people) -> str:
-                return masker.mask(masker.mask_people(text, people), document)
 
-            record.instruction, record.input, record.output = hide(record.instruction), hide(record.input), hide(record.output)
-            record.history = [[hide(part) for part in turn] for turn in record.history]
+def _masked(work: Work, texts: list[list[str]], salt: str) -> tuple[list[list[str]], dict[str, int]]:
+    masker = privacy.Masker(salt)
+    find = {"case": masker.people, "consultation": masker.speakers, "document": masker.speakers}.get(work.item["kind"])
+    people, document = find(work.text()) if find else [], work.item["id"]
+    masked = [[masker.mask(masker.mask_people(text, people), document) for text in parts] for parts in texts]
+    return masked, dict(masker.counts)
 
 
 def finish(works: list[Work]) -> list[Record]:
@@ -323,17 +357,20 @@ def run(params: Params) -> Report:
     works, aside = load(params.items)
     laws = read_laws(works)
     store = statutes.Store(laws)
-    hits, masker = Counter[str](), privacy.Masker(params.salt)
+    hits = Counter[str]()
+    memory = Memory(open_store().root / ".documents" / "clean.sqlite" if params.remember else None)
     for work in works:
         if not work.fate:
             make_records(work)
     exams = decontaminate.read_exams(params.items, params.leak_shortest)
     exams.exempt(text for law in laws for text in law.articles.values())
-    pairs = apply_rules([work for work in works if not work.fate], store, exams, params, hits)
+    pairs = apply_rules([work for work in works if not work.fate], store, exams, params, hits, memory)
     drop_duplicates([work for work in works if not work.fate], params, hits)
-    mask([work for work in works if not work.fate], masker)
+    personal = mask([work for work in works if not work.fate], params, memory)
+    memory.close()
+    print(f"{len(memory.seen) - len(memory.new)} of {len(memory.seen)} documents were known from an earlier run")
     records = finish(works) + article_records(store, works, params.as_of, params.statute_records)
-    return _write(params, works, aside, laws, records, pairs, hits, masker, started)
+    return _write(params, works, aside, laws, records, pairs, hits, personal, memory, started)
 
 
 def _write(
@@ -344,7 +381,8 @@ def _write(
     records: list[Record],
     pairs: list[dict[str, Any]],
     hits: Counter[str],
-    masker: privacy.Masker,
+    personal: Counter[str],
+    memory: Memory,
     started: float,
 ) -> Report:
     output = params.output
@@ -365,10 +403,11 @@ def _write(
     categories = dict(sorted(Counter(record.category for record in records).items()))
     print(f"in {counts['in']}: used {counts['used']}, reference {counts['reference']}, set aside {counts['set_aside']}")
     articles = sum(len(law.articles) for law in laws)
-    personal = dict(sorted(masker.counts.items()))
     seconds = round(time.time() - started, 1)
     found = dict(sorted(hits.items()))
-    return Report(counts, written, categories, found, personal, contaminated, len(laws), articles, rows, seconds)
+    documents = {"new": len(memory.new), "known": len(memory.seen - memory.new)}
+    kinds = dict(sorted(personal.items()))
+    return Report(counts, written, categories, found, kinds, contaminated, len(laws), articles, rows, documents, seconds)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ text of statutes is no evidence: anybody may quote the law.
 from __future__ import annotations
 
 import json
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -85,6 +86,16 @@ class Exams:
         for question in self.questions:
             for wording in question.wordings:
                 wording.own = wording.fine - law
+
+    def digest(self) -> str:
+        """Of all that decides what is found, for results that are kept."""
+        total = 0
+        for question in self.questions:
+            total = zlib.crc32(f"{total} {question.exam} {question.line}".encode())
+            for wording in question.wordings:
+                total = zlib.crc32(f"{total} {wording.stem} {sum(zlib.crc32(g.encode()) for g in wording.fine)}".encode())
+                total = zlib.crc32(f"{total} {sum(zlib.crc32(g.encode()) for g in wording.own)}".encode())
+        return f"{len(self.questions)}-{total:08x}"
 
     def matches(self, text: str, bound: float = 0.8) -> Iterator[Match]:
         """Questions that stand in the text, each with its best score."""

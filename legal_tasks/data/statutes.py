@@ -208,8 +208,12 @@ class Store:
 
     def judge(self, text: str, day: datetime.date, bound: float = 0.6) -> list[Verdict]:
         """A verdict per citation in the text; `bound`: share of a quotation's 5-grams that the article must hold."""
+        return self.judge_found(citations(text, self.bare), day, bound)
+
+    def judge_found(self, found: Iterable[Citation], day: datetime.date, bound: float = 0.6) -> list[Verdict]:
+        """The same of what `citations` found."""
         verdicts = []
-        for name, article, quote, formerly in citations(text, self.bare):
+        for name, article, quote, formerly in found:
             gone = self.repealed(name, day)
             if gone and not formerly:
                 verdicts.append(Verdict(name, article, "repealed", f"since {gone[0]}; now {gone[1]}"))
@@ -288,7 +292,10 @@ def bare_names(names: Iterable[str]) -> re.Pattern[str]:
     return re.compile(rf"(?<!《)(?<!劳动)({'|'.join(map(re.escape, words))})的?({ARTICLES})" if words else r"(?!)")
 
 
-def citations(text: str, bare: re.Pattern[str] | None = None) -> Iterator[tuple[str, str, str, bool]]:
+Citation = tuple[str, str, str, bool]
+
+
+def citations(text: str, bare: re.Pattern[str] | None = None) -> Iterator[Citation]:
     """(law, article or "", quotation or "", cited as former law) of every citation in order; `bare`: names without brackets."""
     found = list(CITATION.finditer(text))
     taken = [(one.start(), one.end()) for one in found]
