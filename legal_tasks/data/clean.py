@@ -21,11 +21,12 @@ from typing import Annotated, Any
 
 from legal_tasks.data import decontaminate, dedupe, formats, privacy, rules, statutes
 from legal_tasks.data.memory import Memory
+from legal_tasks.data.variants import is_variant
 from legal_tasks.records import Record, write_records
 from legal_tasks.step import Input, Output, Runtime, StepError, main, progress
 from legal_tasks.step import store as open_store
 
-VERSION = 8
+VERSION = 9
 TOLD = 2000  # items between two lines of progress
 EXCERPT = 120  # characters of an item that was set aside
 
@@ -38,7 +39,7 @@ class Params:
     ]
     as_of: Annotated[datetime.date, "the day on which laws must be in force"]
     near_duplicate: Annotated[float, "Jaccard of character 5-grams from which two texts are one"] = 0.7
-    near_duplicate_instruction: Annotated[float, "the same for instruction records, which share their templates"] = 0.95
+    near_duplicate_instruction: Annotated[float, "the same for instruction records"] = 0.7
     near_shortest: Annotated[int, "characters from which near-duplicates are looked for"] = 60
     leak: Annotated[float, "share of a question's 8-grams (reworded: 5-grams) from which a record is an exam leak"] = 0.8
     leak_shortest: Annotated[int, "characters of question and option from which a leak is looked for"] = 24
@@ -240,6 +241,10 @@ def _is_prose(work: Work) -> bool:
     return work.item["kind"] != "instruction" and "answer" not in fields and "crime" not in fields
 
 
+def is_copy(first: str, second: str) -> bool:
+    return not is_variant(first, second)
+
+
 def drop_duplicates(works: list[Work], params: Params, hits: Counter[str]) -> None:
     """Of equal and nearly equal items the longest stays (the smaller id among equals)."""
     works = sorted(works, key=lambda work: (-len(work.text()), work.item["id"]))
@@ -254,7 +259,7 @@ def drop_duplicates(works: list[Work], params: Params, hits: Counter[str]) -> No
             for place, work in enumerate(works)
             if not work.fate and (work.item["kind"] == "instruction") == instruction and len(texts[place]) >= params.near_shortest
         ]
-        for first, second, score in dedupe.near_pairs([texts[place] for place in places], bound):
+        for first, second, score in dedupe.near_pairs([texts[place] for place in places], bound, accept=is_copy):
             work = works[places[second]]
             if not work.fate:
                 work.aside("near_duplicate", f"of {works[places[first]].item['id']}, Jaccard {score:.2f}")
