@@ -230,17 +230,20 @@ def log_metrics(numbers: Mapping[str, float], step: int = 0) -> None:
 
 
 def log_files(folder: Path, names: tuple[str, ...], place: str) -> None:
-    """Put small files of the running step into its run, below `place`; does nothing without MLflow."""
-    if not _active or _active[-1].client is None:
-        return
-    from mlflow.exceptions import MlflowException
+    """Put small files of the running step into its run, below `place`; does nothing without MLflow.
 
-    run = _active[-1]
+    Files are not journalled: where MLflow is away it is said, and they stand in the artifact.
+    """
+    sender = _active[-1].sender if _active else None
+    if sender is None:
+        return
     try:
+        if sender.run_id is None:
+            raise TrackingError("the run is not known to MLflow yet")
         for name in names:
-            run.client.log_artifact(run.run_id, str(folder / name), place)
-    except (MlflowException, OSError) as error:
-        print(f"MLflow: {place} was not logged ({type(error).__name__}); it stands in the artifact", flush=True)
+            sender.client.log_artifact(sender.run_id, str(folder / name), place)
+    except failures() as error:
+        print(f"MLflow: {place} was not logged ({type(error).__name__}: {error}); it stands in the artifact", flush=True)
 
 
 def _client() -> Any:

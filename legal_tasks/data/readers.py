@@ -332,7 +332,7 @@ def _csv_pieces(text: str) -> list[Piece]:
             header = [cell.strip() or f"column{n}" for n, cell in enumerate(cells)]
         elif cells is None or any(cell.strip() for cell in cells):
             number += 1
-            found.append(_row_piece(number, header, cells, lines[place]))
+            found.append(_row_piece(number, header, cells))
         place += used
     return found or [Piece("", broken="a heading without rows", reason="empty")]
 
@@ -355,9 +355,9 @@ def _csv_record(lines: list[str], place: int, width: int) -> tuple[list[str] | N
     return None, 1
 
 
-def _row_piece(number: int, header: list[str], cells: list[str] | None, line: str) -> Piece:
+def _row_piece(number: int, header: list[str], cells: list[str] | None) -> Piece:
     if cells is None:
-        return Piece(f"row {number}", broken=f"not CSV: quotes that do not close: {line[:60]}")
+        return Piece(f"row {number}", broken="not CSV: quotes that do not close")
     if len(cells) != len(header):
         return Piece(f"row {number}", broken=f"{len(cells)} cells under {len(header)} headings")
     return Piece(f"row {number}", fields=dict(zip(header, cells, strict=True)))

@@ -158,3 +158,12 @@ def test_what_would_mean_too_much_is_refused(seat, capsys, options, words):
 def test_a_seat_without_tombstones_keeps_its_keys(seat):
     named = collect.extra_inputs(collect.Params(seat, DAY, sources=str(seat / "sources.yaml")))
     assert set(named) == {"sources", "source/qa/qa.json"}
+
+
+def test_what_cleaning_remembers_of_documents_is_gone_too(seat, capsys):
+    prepare(seat)
+    memory = seat / "var" / "store" / ".documents"
+    kept = b"".join(path.read_bytes() for path in memory.iterdir())
+    assert "请保存工资条".encode() in kept
+    assert command("--subject", PERSON, "--subject", NUMBER, capsys=capsys)[0] == 0
+    assert not memory.exists()
