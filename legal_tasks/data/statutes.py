@@ -38,7 +38,7 @@ SHORT = {"民诉法": "民事诉讼法", "刑诉法": "刑事诉讼法", "行诉
 SHORT |= {"治安处罚法": "治安管理处罚法", "道交法": "道路交通安全法", "未保法": "未成年人保护法"}
 SHORTEST_QUOTE = 10  # characters; shorter words in quotation marks are a term
 LABELS = {"in force": "现行有效", "amended": "已修改", "repealed": "已废止", "not yet in force": "尚未生效"}
-LABELS |= {"no such article": "未收录", "misquoted": "现行有效", "not held": "未收录", "unverified": "未核验"}
+LABELS |= {"no such article": "未收录", "misquoted": "现行有效", "not held": "未收录", "unverified": "未核验", "former": "已废止"}
 NOTES = {"no such article": "条文不存在", "misquoted": "引文与条文不符"}
 
 
@@ -145,7 +145,8 @@ def _date(found: re.Match[str]) -> str:
 class Verdict:
     """What became of one citation. `state` is a key of LABELS.
 
-    `not held`: the store has no such law; `unverified`: it has the law, but cannot tell of this article or of a former law.
+    `not held`: the store has no such law; `unverified`: it has a part of the law, without this article; `former`: cited as the
+    former law that it is.
     """
 
     law: str
@@ -215,12 +216,11 @@ class Store:
         verdicts = []
         for name, article, quote, formerly in found:
             gone = self.repealed(name, day)
-            if gone and not formerly:
-                verdicts.append(Verdict(name, article, "repealed", f"since {gone[0]}; now {gone[1]}"))
+            if gone:
+                detail = f"since {gone[0]}; now {gone[1]}"
+                verdicts.append(Verdict(name, article, "former" if formerly else "repealed", detail))
             elif name not in self.laws:
                 verdicts.append(Verdict(name, article, "not held"))
-            elif gone:
-                verdicts.append(Verdict(name, article, "unverified", f"named as former law; ended {gone[0]}, now {gone[1]}"))
             else:
                 state, detail = self._article(name, article, quote, day, bound)
                 verdicts.append(Verdict(name, article, state, detail))
@@ -238,6 +238,9 @@ class Store:
         if not held and not _complete(current, article):
             return "unverified", "only a part of the law is held"
         if not held:
+            later = [law.effective for law in self.laws[name] if article in law.articles and law.effective > day.isoformat()]
+            if later:
+                return "not yet in force", f"from {min(later)}"
             return ("amended", "the article is gone from the version in force") if versions else ("no such article", "")
         if quote and not any(fits(quote, one, bound) for one in held):
             old = any(fits(quote, one, bound) for one in versions)

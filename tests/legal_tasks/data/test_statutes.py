@@ -60,7 +60,7 @@ def test_verdicts(store):
     assert states(store, "依照《河灯管理法》第三条之一、第四条处理。") == ["in force", "in force"]
     assert states(store, "依照《河灯管理法》第九十九条处理。") == ["no such article"]
     assert states(store, "依照《放灯暂行办法》第一条须经许可。") == ["repealed"]
-    assert states(store, "原《放灯暂行办法》第一条曾有规定。") == ["unverified"]
+    assert states(store, "原《放灯暂行办法》第一条曾有规定。") == ["former"]
     assert states(store, "根据《合同法》第五十二条，根据合同法第五十二条，根据《劳动合同法》第十条") == [
         "repealed",
         "repealed",
@@ -95,7 +95,8 @@ def test_command(tmp_path, store, capsys):
         ("《河灯管理法》第二条", "2019-12-31", "《河灯管理法》第二条: 尚未生效 not yet in force (from 2020-01-01)"),
         ("《河灯管理法》第四十条", "2026-11-01", "《河灯管理法》第四十条: 未收录 no such article (条文不存在)"),
         ("《孔明灯法》第一条", "2026-11-01", "《孔明灯法》第一条: 未收录 not held"),
-        ("原《放灯暂行办法》第一条", "2026-11-01", "《放灯暂行办法》第一条: 未核验 unverified"),
+        ("原《放灯暂行办法》第一条", "2026-11-01", "《放灯暂行办法》第一条: 已废止 former (since 2020-01-01"),
+        ("《婚姻法》第三十条", "2026-11-01", "《婚姻法》第三十条: 已废止 repealed (since 2021-01-01"),
     ],
 )
 def test_people_read_one_of_six_verdicts(store, text, day, line):
@@ -131,6 +132,18 @@ def test_an_amended_text_takes_effect_on_the_day_that_its_decision_names():
         "not yet in force",
         "in force",
     ]
+
+
+def test_an_article_that_only_a_later_version_has_is_not_yet_in_force():
+    new = version("2022年6月1日", "三。").articles | {"4": "四。"}
+    both = statutes.Store([version("2010年1月1日", "三。"), statutes.Law("灯会条例", "2022-06-01", "2022-06-01", "b", new)])
+    verdicts = [both.judge("《灯会条例》第四条", datetime.date(year, 1, 1))[0] for year in (2021, 2023)]
+    assert [(v.state, v.detail) for v in verdicts] == [("not yet in force", "from 2022-06-01"), ("in force", "")]
+
+
+def test_a_part_of_a_law_cannot_tell_what_is_not_in_it():
+    part = statutes.Store([statutes.Law("灯典", "2020-01-01", "2020-01-01", "a", {"7": "七。"})])
+    assert part.judge("《灯典》第九条", DAY)[0].line() == "《灯典》第九条: 未核验 unverified (only a part of the law is held)"
 
 
 def test_a_repeal_counts_from_the_first_day_of_the_repealing_law_and_lists_are_read():
