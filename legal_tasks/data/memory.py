@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-BATCH = 2000  # results between two commits
+BATCH = 2000  # results that are written at once
 
 
 class Memory:
@@ -25,11 +25,12 @@ class Memory:
         self.connection: sqlite3.Connection | None = None
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self.connection = sqlite3.connect(path, timeout=60)
+            # Short transactions only: another run may use the file at the same time.
+            self.connection = sqlite3.connect(path, timeout=60, isolation_level=None)
             self.connection.execute("PRAGMA journal_mode=WAL")
             self.connection.execute("PRAGMA synchronous=NORMAL")
             self.connection.execute("CREATE TABLE IF NOT EXISTS result (key BLOB PRIMARY KEY, value TEXT) WITHOUT ROWID")
-        self.waiting = 0
+        self.pending: dict[bytes, str] = {}
 
     def recall(self, document: str, context: str, content: Any, compute: Callable[[], Any]) -> Any:
         """The result (JSON) of `compute` for this context and content; `document` is the id that is counted."""
@@ -39,20 +40,29 @@ class Memory:
             return compute()
         text = json.dumps([context, content], ensure_ascii=False, sort_keys=True)
         key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=20).digest()
-        row = self.connection.execute("SELECT value FROM result WHERE key = ?", (key,)).fetchone()
+        row = (self.pending[key],) if key in self.pending else self._known(key)
         if row is not None:
             return json.loads(row[0])
         self.new.add(document)
         value = compute()
-        self.connection.execute("INSERT OR REPLACE INTO result VALUES (?, ?)", (key, json.dumps(value, ensure_ascii=False)))
-        self.waiting += 1
-        if self.waiting >= BATCH:
-            self.connection.commit()
-            self.waiting = 0
+        self.pending[key] = json.dumps(value, ensure_ascii=False)
+        if len(self.pending) >= BATCH:
+            self._flush()
         return value
+
+    def _known(self, key: bytes) -> tuple[str] | None:
+        assert self.connection is not None
+        return self.connection.execute("SELECT value FROM result WHERE key = ?", (key,)).fetchone()
+
+    def _flush(self) -> None:
+        assert self.connection is not None
+        self.connection.execute("BEGIN IMMEDIATE")
+        self.connection.executemany("INSERT OR REPLACE INTO result VALUES (?, ?)", self.pending.items())
+        self.connection.execute("COMMIT")
+        self.pending.clear()
 
     def close(self) -> None:
         if self.connection is not None:
-            self.connection.commit()
+            self._flush()
             self.connection.close()
             self.connection = None

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from legal_tasks.data import remote
 from legal_tasks.data.readers import FORMATS
 from legal_tasks.step import StepError
 
@@ -119,8 +120,10 @@ def _entry(entry: dict[str, Any], where: str, base: Path, kind: str, licence: st
         raise StepError(f"{where}: format `{form}` is not one of {', '.join(FORMATS)}; leave it out to let the content tell")
     text = str(entry["path"])
     place = base / text
-    if "://" in text:
-        raise StepError(f"{where}: {text} is not on this machine; copy it here first (e.g. rclone copy) and name the folder")
+    if remote.is_remote(text):
+        place = remote.fetch(text, where)
+    elif "://" in text:
+        raise StepError(f"{where}: {text} is neither a path nor s3://; copy it here first and name the folder")
     links: list[str] = []
     if place.is_file():
         files, alone = [(place, place.name)], True

@@ -24,6 +24,16 @@ def test_a_result_is_computed_once_per_context_and_content(tmp_path):
     assert ask("v2", "文")[1] == {"d"} and ask("v1", "另文")[1] == {"d"} and len(calls) == 3
 
 
+def test_two_runs_share_a_memory(tmp_path):
+    one, other = Memory(tmp_path / "m.sqlite"), Memory(tmp_path / "m.sqlite")
+    assert one.recall("d", "c", "文", lambda: 1) == other.recall("d", "c", "文", lambda: 1) == 1
+    other.close()
+    one.close()
+    third = Memory(tmp_path / "m.sqlite")
+    assert third.recall("d", "c", "文", lambda: 2) == 1
+    third.close()
+
+
 def sources(folder, answers):
     folder.mkdir(exist_ok=True)
     law = "# 河灯管理法\n\n2019年5月1日通过\n\n" + "".join(f"第{n}条 放灯{n * 7}。\n\n" for n in "一二三四")
