@@ -43,8 +43,8 @@ rollback: setup ## put the previous model back in production
 gc: setup ## make room: artifacts, logs, databases; make gc ARGS=--dry-run only says what would go, with the bytes
 	@$(ORCHESTRATOR) -m legal_tasks.gc $(ARGS)
 
-prepare: setup ## the data phase alone: make prepare SOURCES=file.yaml OUT=folder
-	@$(ML) -m legal_tasks.data.prepare --profile $(PROFILE) --sources $(SOURCES) --output $(OUT)
+prepare: setup ## the data phase alone: make prepare SOURCES=file.yaml OUT=folder [PREVIOUS=folder]
+	@$(ML) -m legal_tasks.data.prepare --profile $(PROFILE) --sources $(SOURCES) --output $(OUT) $(if $(PREVIOUS),--previous $(PREVIOUS)) $(ARGS)
 
 check: setup ## formatting, lint, types, DAGs; fixes nothing
 	@$(ML) -m ruff format --check .

@@ -239,10 +239,10 @@ def log_metrics(numbers: Mapping[str, float], step: int = 0) -> None:
         _active[-1].log_metrics(numbers, step)
 
 
-def log_file(path: Path) -> None:
-    """Keep a small text file (a report) with the running step's run; does nothing without MLflow. It stays in the artifact."""
+def log_file(path: Path, place: str = "") -> None:
+    """Keep a small text file with the running step's run, below `place`; does nothing without MLflow. It stays in the artifact."""
     if _active:
-        _active[-1].log_text(path.name, path.read_text("utf-8"))
+        _active[-1].log_text(f"{place}/{path.name}" if place else path.name, path.read_text("utf-8"))
 
 
 def _client() -> Any:

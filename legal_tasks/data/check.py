@@ -1,4 +1,4 @@
-"""Check the records against bounds, with eyes other than those that cleaned them; write the data card.
+"""Check the records against bounds and against the month before, with eyes other than those that cleaned them; write the card.
 
 python -m legal_tasks.data.check --profile small --records CLEAN
 """
@@ -6,7 +6,6 @@ python -m legal_tasks.data.check --profile small --records CLEAN
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections import Counter
 from collections.abc import Iterable
@@ -14,22 +13,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+from legal_tasks import tracking
+from legal_tasks.data import card, drift
+from legal_tasks.data.scan import scan
 from legal_tasks.records import Record, RecordError, read_records
 from legal_tasks.step import Input, Output, StepError, main
 
-VERSION = 2
+VERSION = 4
 
 
 @dataclass(frozen=True)
 class Params:
     records: Annotated[Path, Input("the artifact of data.clean")]
-    output: Annotated[Path, Output("folder with card.md")]
+    output: Annotated[Path, Output("folder with README.md and card.html (the data card) and profile.json")]
     least_records: Annotated[int, "smallest number of records"] = 1000
     most_personal_data: Annotated[int, "largest number of personal numbers left in the records"] = 0
     most_set_aside: Annotated[float, "largest share of items set aside, 0..1"] = 0.9
     least_categories: Annotated[int, "smallest number of categories"] = 1
+    previous: Annotated[
+        Path | None, "profile.json of the month to compare with (default: the newest earlier one of these sources)"
+    ] = None
+    drift_mix: Annotated[float, "largest change of a category's share of the records, 0..1"] = 0.15
+    drift_size: Annotated[float, "largest factor by which the number of records grows or shrinks, 1 or more"] = 2.0
+    drift_set_aside: Annotated[float, "largest change of the share of a source's items that is set aside, 0..1"] = 0.1
+    drift_phrase: Annotated[float, "largest rise of the share of the records that holds a phrase, 0..1"] = 0.05
 
     def __post_init__(self) -> None:
+        if self.drift_size < 1:
+            raise StepError(f"data.check.drift_size is {self.drift_size}; it is a factor of 1 or more")
+        for name in ("drift_mix", "drift_set_aside", "drift_phrase"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise StepError(f"data.check.{name} is {getattr(self, name)}; it is a share and must lie between 0 and 1")
         if not 0 <= self.most_set_aside <= 1:
             raise StepError(f"data.check.most_set_aside is {self.most_set_aside}; it is a share and must lie between 0 and 1")
 
@@ -41,46 +55,38 @@ class Report:
     lengths: dict[str, int]  # characters of a record: median, p95, longest
     personal_data_left: dict[str, int]
     set_aside_share: float
+    compared_with: str  # the earlier month's first day; "" where there is none
     card: str
 
 
-def scan(text: str) -> list[str]:
-    """Kinds of personal numbers in a text, by digit runs and their length: independent of the masker's patterns."""
-    found = []
-    for run in re.split(r"[^0-9Xx-]+", re.sub(r"(?<=\d) (?=\d)", "", text)):
-        digits = run.replace("-", "")
-        if len(digits) == 11 and digits[0] == "1" and digits[1] in "3456789" and digits.isdigit():
-            found.append("mobile")
-        if len(digits) == 18 and digits[:17].isdigit() and digits[6:8] in ("19", "20") and _mod_11_2(digits):
-            found.append("resident id")
-        if 16 <= len(digits) <= 19 and digits.isdigit() and digits[:2] in ("62", "60", "95") and _luhn(digits):
-            found.append("bank card")
-    for word in text.split("@")[1:]:
-        host = re.match(r"[a-z0-9-]+\.[a-z]{2,}", word.lower())
-        if host:
-            found.append("e-mail")
-    return found
+def extra_inputs(params: Params) -> dict[str, Path]:
+    """The profile of the month that the records are compared with."""
+    found = _previous(params)
+    return {"previous": found} if found else {}
 
 
-def _luhn(number: str) -> bool:
-    """Luhn's check by its table of doubled digits."""
-    return (
-        sum(
-            int(char) if place % 2 else (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)[int(char)]
-            for place, char in enumerate(number if len(number) % 2 == 0 else "0" + number)
-        )
-        % 10
-        == 0
-    )
+def _previous(params: Params) -> Path | None:
+    if params.previous is not None:
+        if not params.previous.is_file():
+            raise StepError(f"--previous {params.previous} is not a file; name profile.json of an earlier month, or leave it out")
+        return params.previous
+    report, as_of = _clean_report(params), _as_of(params)
+    if not as_of:
+        return None
+    names = {row["name"] for row in report["sources"]}
+    return drift.earlier(params.records.parent.parent / "data.check", as_of, names)
 
 
-def _mod_11_2(number: str) -> bool:
-    """ISO 7064 MOD 11-2 by its recursive form."""
-    rest = 0
-    for char in number[:17]:
-        rest = (rest + int(char)) * 2 % 11
-    last = 10 if number[17] in "Xx" else int(number[17])
-    return (rest + last) % 11 == 1
+def _clean_report(params: Params) -> dict[str, Any]:
+    path = params.records / "report.json"
+    if not path.is_file():
+        raise StepError(f"--records {params.records} holds no report.json: name the artifact of data.clean")
+    return json.loads(path.read_text("utf-8"))
+
+
+def _as_of(params: Params) -> str:
+    manifest = params.records / "manifest.json"
+    return str(json.loads(manifest.read_text("utf-8"))["params"].get("as_of", "")) if manifest.is_file() else ""
 
 
 def _texts(record: Record) -> Iterable[str]:
@@ -98,17 +104,50 @@ def run(params: Params) -> Report:
         raise StepError(f"{error}: run data.clean again") from error
     left = Counter(kind for record in records for text in _texts(record) for kind in scan(text))
     categories = Counter(record.category for record in records)
-    counts = json.loads((params.records / "accounts.json").read_text("utf-8"))
+    cleaned = _clean_report(params)
+    counts = cleaned["records"]
     aside = sum(counts["set_aside"].values())
     share = aside / counts["in"] if counts["in"] else 1.0
     faults = _faults(params, records, left, categories, counts, share)
+    profile, changes, before = _drift(params, records, cleaned["sources"]) if records else ({}, [], "")
+    jumps = drift.explain(changes)
+    if jumps:
+        faults.append(
+            f"compared with {before}: {'; '.join(jumps)} (data.check.drift_* allow less: look at the sources, or raise the bound)"
+        )
     if faults:
         raise StepError("the records do not meet the bounds: " + "; ".join(faults))
-    sizes = sorted(sum(map(len, _texts(record))) for record in records) or [0]
+    sizes = sorted(card.lengths(records)) or [0]
     lengths = {"median": sizes[len(sizes) // 2], "p95": sizes[int(len(sizes) * 0.95)], "longest": sizes[-1]}
-    (params.output / "card.md").write_text(card(records, counts, lengths), "utf-8")
-    print(f"{len(records)} records meet the bounds; {share:.1%} of the items were set aside")
-    return Report(len(records), dict(sorted(categories.items())), lengths, dict(left), round(share, 4), "card.md")
+    (params.output / "profile.json").write_text(json.dumps(profile, ensure_ascii=False, indent=1) + "\n", "utf-8")
+    (params.output / "changes.json").write_text(json.dumps(changes, ensure_ascii=False, indent=1) + "\n", "utf-8")
+    card.write(params.output, facts(params.records, records, changes, _as_of(params)))
+    for name in ("README.md", "card.html", "funnel.svg", "lengths.svg"):
+        tracking.log_file(params.output / name, "data_card")
+    print(f"{len(records)} records meet the bounds; {share:.1%} of the items were set aside; compared with {before or 'nothing'}")
+    return Report(len(records), dict(sorted(categories.items())), lengths, dict(left), round(share, 4), before, "card.html")
+
+
+def _drift(
+    params: Params, records: list[Record], sources: list[dict[str, Any]]
+) -> tuple[dict[str, Any], list[dict[str, Any]], str]:
+    """(this month's profile, changes, the month compared with or "")."""
+    profile, path = drift.describe(records, sources, _as_of(params)), _previous(params)
+    if path is None:
+        return profile, [], ""
+    before = json.loads(path.read_text("utf-8"))
+    bounds = drift.Bounds(params.drift_mix, params.drift_size, params.drift_set_aside, params.drift_phrase)
+    return profile, drift.compare(profile, before, records, bounds), before["as_of"] or "an earlier month"
+
+
+def facts(cleaned: Path, records: list[Record], changes: list[dict[str, Any]], as_of: str) -> card.Facts:
+    """What the card tells, from the artifact of data.clean."""
+    lines = {
+        name: [json.loads(line) for line in (cleaned / f"{name}.jsonl").read_text("utf-8").split("\n") if line]
+        for name in ("set_aside", "contamination")
+    }
+    report = json.loads((cleaned / "report.json").read_text("utf-8"))
+    return card.Facts(records, report, lines["set_aside"], lines["contamination"], changes, as_of)
 
 
 def _faults(
@@ -133,23 +172,6 @@ def _faults(
     if doubled:
         faults.append(f"{len(doubled)} records share an id, e.g. {doubled[0]}; run data.clean again")
     return faults
-
-
-def card(records: list[Record], counts: dict[str, Any], lengths: dict[str, int]) -> str:
-    """The data card in Markdown: accounts, categories, sources, licences, lengths."""
-    aside = [f"| set aside: {reason} | {count} |" for reason, count in sorted(counts["set_aside"].items())]
-    lines = ["# Data card", "", "## Items", "", "| fate | items |", "|---|---|", f"| in | {counts['in']} |"]
-    lines += [f"| used | {counts['used']} |", f"| reference | {counts['reference']} |", *aside, ""]
-    lines += [f"{len(records)} records were written, {counts['derived']} of them derived from a larger item."]
-    for title, values in (
-        ("Categories", Counter(record.category for record in records)),
-        ("Sources", Counter(record.source for record in records)),
-        ("Licences", Counter(str(record.provenance.get("licence")) for record in records)),
-    ):
-        lines += ["", f"## {title}", "", "| name | records |", "|---|---|"]
-        lines += [f"| {name} | {count} |" for name, count in sorted(values.items())]
-    lines += ["", "## Length in characters", "", *(f"- {name}: {size}" for name, size in lengths.items()), ""]
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -9,19 +9,26 @@ made several from one item, or from an article, are derived and counted apart.
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import sys
 import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 from legal_tasks.data import decontaminate, dedupe, formats, privacy, rules, statutes
+from legal_tasks.data.memory import Memory
+from legal_tasks.data.variants import is_variant
 from legal_tasks.records import Record, write_records
-from legal_tasks.step import Input, Output, StepError, main, progress
+from legal_tasks.step import Input, Output, Runtime, StepError, main, progress
+from legal_tasks.step import store as open_store
 
-VERSION = 6
+VERSION = 9
+TOLD = 2000  # items between two lines of progress
+EXCERPT = 120  # characters of an item that was set aside
 
 
 @dataclass(frozen=True)
@@ -32,15 +39,16 @@ class Params:
     ]
     as_of: Annotated[datetime.date, "the day on which laws must be in force"]
     near_duplicate: Annotated[float, "Jaccard of character 5-grams from which two texts are one"] = 0.7
-    near_duplicate_instruction: Annotated[float, "the same for instruction records, which share their templates"] = 0.95
+    near_duplicate_instruction: Annotated[float, "the same for instruction records"] = 0.7
     near_shortest: Annotated[int, "characters from which near-duplicates are looked for"] = 60
-    leak: Annotated[float, "share of a question's 8-grams from which a record is an exam leak"] = 0.8
+    leak: Annotated[float, "share of a question's 8-grams (reworded: 5-grams) from which a record is an exam leak"] = 0.8
     leak_shortest: Annotated[int, "characters of question and option from which a leak is looked for"] = 24
     quotation: Annotated[float, "share of a quotation's 5-grams that the article must hold"] = 0.6
     shortest_answer: Annotated[int, "characters; instruction items may be shorter"] = 10
     longest: Annotated[int, "characters of a whole record"] = 8000
     statute_records: Annotated[int, "largest number of article records"] = 2000
     salt: Annotated[str, "salt of the pseudonyms"] = "lexloop"
+    remember: Annotated[bool, Runtime("use and keep what earlier runs found out about single documents")] = True
 
     def __post_init__(self) -> None:
         for name in ("near_duplicate", "near_duplicate_instruction", "leak", "quotation"):
@@ -61,6 +69,7 @@ class Report:
     laws: int
     articles: int
     sources: list[dict[str, Any]]  # name, in, used, reference, set_aside
+    documents: dict[str, int]  # new: something had to be found out about them; known: all was known from an earlier run
     seconds: float
 
 
@@ -101,38 +110,50 @@ def load(folder: Path) -> tuple[list[Work], list[dict[str, Any]]]:
 def read_laws(works: list[Work]) -> list[statutes.Law]:
     """Parse the statutes; their items become reference, or are set aside as pages without articles.
 
-    A part of a code (第三编 合同) is named after the README of its folder, and shares its dates.
+    A part of a code (第三编 合同) is named after the one page of its folder that is no part, and shares its dates.
     """
-    heads = {}
-    for work in works:
-        place = work.item["locator"]
-        if work.item["kind"] == "statute" and "text" in work.item and place.rsplit("/", 1)[-1] == "README.md":
-            text = formats.clean_text(work.item["text"])
-            heads[work.item["source"], place.rpartition("/")[0]] = (formats.title_of(text, place), text[:4000])
+    pages = [work for work in works if work.item["kind"] == "statute" and "text" in work.item]
+    heads = _heads(pages)
     laws, codes = [], defaultdict[tuple[str, str, str], list[statutes.Law]](list)
-    for work in works:
-        if work.item["kind"] != "statute" or "text" not in work.item:
-            continue
+    for work in pages:
         text, place = formats.clean_text(work.item["text"]), work.item["locator"]
+        if formats.is_case(text):
+            work.item["kind"] = "case"
+            continue
         folder, _, name = place.rpartition("/")
         title, hint = formats.title_of(text, name), name
         above, dates = heads.get((work.item["source"], folder), ("", ""))
-        if above and name != "README.md":
+        if above and title != above:
             title, hint = statutes.part_title(title, above), f"{name} {dates}"
         law = statutes.parse_law(text, title, work.item["id"], hint) or statutes.parse_document(
             text, title, work.item["id"], hint
         )
-        if law is not None:
-            laws.append(law)
-            codes[work.item["source"], folder, law.name].append(law)
-            work.fate = "reference"
-        elif formats.is_case(text):
-            work.item["kind"] = "case"
-        else:
+        if law is None:
             work.aside("no_articles", "a page of a statute source without articles")
+            continue
+        laws.append(law)
+        codes[work.item["source"], folder, law.name].append(law)
+        work.fate = "reference"
     for parts in codes.values():
         statutes.unite(parts)
     return laws
+
+
+def _heads(pages: list[Work]) -> dict[tuple[str, str], tuple[str, str]]:
+    """{(source, folder): (title, beginning of the text)} of the page above the parts of a code, whatever the files are called."""
+    folders = defaultdict[tuple[str, str], list[tuple[str, str]]](list)
+    for work in pages:
+        folder, _, name = work.item["locator"].rpartition("/")
+        text = formats.clean_text(work.item["text"])
+        folders[work.item["source"], folder].append((formats.title_of(text, name), text))
+    heads = {}
+    for place, titles in folders.items():
+        whole = [
+            (title, text[:4000]) for title, text in titles if not statutes.is_part(title) and not statutes.is_decision(title)
+        ]
+        if len(whole) == 1 and any(statutes.is_part(title) for title, _ in titles):
+            heads[place] = whole[0]
+    return heads
 
 
 def make_records(work: Work) -> None:
@@ -148,7 +169,7 @@ def make_records(work: Work) -> None:
         return
     text = formats.clean_text(item["text"])
     if len(text) < 20:
-        work.aside("too_short", text)
+        work.aside("too_short")
         return
     makers = {"case": formats.from_case, "contract": formats.from_sections, "document": formats.from_document}
     maker = makers.get(item["kind"])
@@ -159,24 +180,25 @@ def make_records(work: Work) -> None:
 
 
 def apply_rules(
-    works: list[Work], store: statutes.Store, exams: decontaminate.Exams, params: Params, hits: Counter[str]
+    works: list[Work], store: statutes.Store, exams: decontaminate.Exams, params: Params, hits: Counter[str], memory: Memory
 ) -> list[dict[str, Any]]:
     """Keep the records that break no rule and stand in no exam; return the pairs of record and exam question.
 
     An item without any record left is set aside for the first reason of its first record. All hits are counted.
     """
     pairs: list[dict[str, Any]] = []
-    for work in works:
+    judge = _Judge(store, exams, params, memory)
+    started = time.time()
+    for number, work in enumerate(works, 1):
+        if number % TOLD == 0 or number == len(works):
+            progress(number, len(works), stage="rules", items_per_second=round(number / max(time.time() - started, 0.001)))
         kept, reason = [], ("", "")
         for record in work.records:
-            shortest = params.shortest_answer if _is_prose(work) else 1
-            found = rules.hits(record, store, params.as_of, shortest, params.longest, params.quotation)
-            leaks = list(exams.matches("\n".join(_parts(record)), params.leak))
-            for question, score in leaks:
-                row = {"exam": question.exam, "line": question.line, "source": work.item["source"], "item": work.item["id"]}
-                pairs.append(row | {"score": round(score, 3), "rule": "containment"})
-            detail = f"{leaks[0][0].exam} line {leaks[0][0].line}" if leaks else ""
-            found += ["exam_leak"] if leaks else []
+            found, leaks = judge(work, record)
+            for exam, line, score, rule in leaks:
+                row = {"exam": exam, "line": line, "source": work.item["source"], "item": work.item["id"]}
+                pairs.append(row | {"score": score, "rule": rule})
+            detail = f"{leaks[0][0]} line {leaks[0][1]}" if leaks else ""
             hits.update(found)
             if not found:
                 kept.append(record)
@@ -188,10 +210,39 @@ def apply_rules(
     return pairs
 
 
+class _Judge:
+    """All rules on one record, each with what the memory must know to use its result again."""
+
+    def __init__(self, store: statutes.Store, exams: decontaminate.Exams, params: Params, memory: Memory) -> None:
+        self.store, self.exams, self.params, self.memory = store, exams, params, memory
+        self.laws = _rank(store.bare.pattern)
+        self.leaks = f"leaks {VERSION} {exams.digest()} {params.leak}"
+
+    def __call__(self, work: Work, record: Record) -> tuple[list[str], list[tuple[str, int, float, str]]]:
+        """(names of the rules that the record breaks, [(exam, line, score, rule)])."""
+        params, name, parts, answers = self.params, work.item["id"], _parts(record), rules.answers_of(record)
+        shortest = params.shortest_answer if _is_prose(work) else 1
+        context = f"rules {VERSION} {shortest} {params.longest} {record.category}"
+        found = self.memory.recall(name, context, parts, lambda: rules.text_hits(record, shortest, params.longest))
+        context = f"citations {VERSION} {self.laws}"
+        cites = self.memory.recall(name, context, answers, lambda: list(statutes.citations(answers, self.store.bare)))
+        leaks = self.memory.recall(name, self.leaks, parts, lambda: self._leaks(parts))
+        found = found + rules.cited(self.store.judge_found(cites, params.as_of, params.quotation))
+        return found + (["exam_leak"] if leaks else []), leaks
+
+    def _leaks(self, parts: list[str]) -> list[tuple[str, int, float, str]]:
+        found = self.exams.matches("\n".join(parts), self.params.leak)
+        return [(one.question.exam, one.question.line, round(one.score, 3), one.rule) for one in found]
+
+
 def _is_prose(work: Work) -> bool:
     """Whether a very short answer would be a fault: not in instruction items, nor where a letter or a charge is asked for."""
     fields = work.item.get("fields", {})
     return work.item["kind"] != "instruction" and "answer" not in fields and "crime" not in fields
+
+
+def is_copy(first: str, second: str) -> bool:
+    return not is_variant(first, second)
 
 
 def drop_duplicates(works: list[Work], params: Params, hits: Counter[str]) -> None:
@@ -208,25 +259,34 @@ def drop_duplicates(works: list[Work], params: Params, hits: Counter[str]) -> No
             for place, work in enumerate(works)
             if not work.fate and (work.item["kind"] == "instruction") == instruction and len(texts[place]) >= params.near_shortest
         ]
-        for first, second, score in dedupe.near_pairs([texts[place] for place in places], bound):
+        for first, second, score in dedupe.near_pairs([texts[place] for place in places], bound, accept=is_copy):
             work = works[places[second]]
             if not work.fate:
                 work.aside("near_duplicate", f"of {works[places[first]].item['id']}, Jaccard {score:.2f}")
                 hits["near_duplicate"] += 1
 
 
-def mask(works: list[Work], masker: privacy.Masker) -> None:
-    """Replace personal data in every record; in judgments also the people that the header names."""
+def mask(works: list[Work], params: Params, memory: Memory) -> Counter[str]:
+    """Replace personal data in every record, in judgments and dialogs also the people's names; return {kind: replaced}."""
+    counts = Counter[str]()
     for work in works:
-        document = work.item["id"]
-        people = masker.people(work.text()) if work.item["kind"] == "case" else []
-        for record in work.records:
+        texts = [_parts(record) for record in work.records]
+        content = [work.item["id"], work.item["kind"], work.text(), texts]
+        context = f"mask {VERSION} {params.salt}"
+        masked, found = memory.recall(work.item["id"], context, content, partial(_masked, work, texts, params.salt))
+        counts.update(found)
+        for record, parts in zip(work.records, masked, strict=True):
+            record.instruction, record.input, record.output = parts[-3:]
+            record.history = [parts[place : place + 2] for place in range(0, len(parts) - 3, 2)]
+    return counts
 
-            def hide(text: str, document: str = document, people: list[str] = people) -> str:
-                return masker.mask(masker.mask_people(text, people), document)
 
-            record.instruction, record.input, record.output = hide(record.instruction), hide(record.input), hide(record.output)
-            record.history = [[hide(part) for part in turn] for turn in record.history]
+def _masked(work: Work, texts: list[list[str]], salt: str) -> tuple[list[list[str]], dict[str, int]]:
+    masker = privacy.Masker(salt)
+    find = {"case": masker.people, "consultation": masker.speakers, "document": masker.speakers}.get(work.item["kind"])
+    people, document = find(work.text()) if find else [], work.item["id"]
+    masked = [[masker.mask(masker.mask_people(text, people), document) for text in parts] for parts in texts]
+    return masked, dict(masker.counts)
 
 
 def finish(works: list[Work]) -> list[Record]:
@@ -245,7 +305,7 @@ def finish(works: list[Work]) -> list[Record]:
 
 
 def article_records(store: statutes.Store, works: list[Work], day: datetime.date, most: int) -> list[Record]:
-    """Questions on the articles in force, at most `most`, spread evenly over all of them."""
+    """Questions on the articles in force, at most `most`; the choice is by hash, so that one article more moves no other."""
     items = {work.item["id"]: work.item for work in works}
     found, seen = [], set()
     for name in sorted(store.laws):
@@ -254,15 +314,29 @@ def article_records(store: statutes.Store, works: list[Work], day: datetime.date
                 if (name, number) not in seen:
                     seen.add((name, number))
                     found.append((law, number))
-    step = max(1, -(-len(found) // most)) if most else len(found) + 1
+    if len(found) > most:
+        ranks = {(law.name, number): _rank(f"{law.name} {number}") for law, number in found}
+        bound = sorted(ranks.values())[most - 1] if most else ""
+        found = [(law, number) for law, number in found if ranks[law.name, number] <= bound]
     records = []
-    for law, number in found[::step] if most else []:
+    for law, number in found:
         item = items[law.item]
         record = formats.from_article(law, number, item["source"])
         record.provenance = {"id": f"{law.item}.{number}", "parent": law.item, "licence": item["licence"], "derived": True}
         record.provenance |= {"locator": item["locator"], "version": law.version}
         records.append(record)
     return records
+
+
+def _excerpt(work: Work, masker: privacy.Masker) -> str:
+    """The beginning of what was set aside, without personal data."""
+    text = work.item["text"] if "text" in work.item else "\n".join(map(str, work.item["fields"].values()))
+    people = masker.people(text) if work.item["kind"] == "case" else masker.speakers(text)
+    return masker.mask(masker.mask_people(text[:2000], people), work.item["id"])[:EXCERPT]
+
+
+def _rank(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def account(works: list[Work], aside: list[dict[str, Any]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -288,20 +362,20 @@ def run(params: Params) -> Report:
     works, aside = load(params.items)
     laws = read_laws(works)
     store = statutes.Store(laws)
-    hits, masker = Counter[str](), privacy.Masker(params.salt)
+    hits = Counter[str]()
+    memory = Memory(open_store().root / ".documents" / "clean.sqlite" if params.remember else None)
     for work in works:
         if not work.fate:
             make_records(work)
-    stages = 3
-    progress(1, stages, stage="read", items=len(works), laws=len(laws))
-    exams = decontaminate.read_exams(params.items / "exams", params.leak_shortest)
-    pairs = apply_rules([work for work in works if not work.fate], store, exams, params, hits)
-    progress(2, stages, stage="rules", leaks=len(pairs))
+    exams = decontaminate.read_exams(params.items, params.leak_shortest)
+    exams.exempt(text for law in laws for text in law.articles.values())
+    pairs = apply_rules([work for work in works if not work.fate], store, exams, params, hits, memory)
     drop_duplicates([work for work in works if not work.fate], params, hits)
-    progress(3, stages, stage="duplicates")
-    mask([work for work in works if not work.fate], masker)
+    personal = mask([work for work in works if not work.fate], params, memory)
+    memory.close()
+    print(f"{len(memory.seen) - len(memory.new)} of {len(memory.seen)} documents were known from an earlier run")
     records = finish(works) + article_records(store, works, params.as_of, params.statute_records)
-    return _write(params, works, aside, laws, records, pairs, hits, masker, started)
+    return _write(params, works, aside, laws, records, pairs, hits, personal, memory, started)
 
 
 def _write(
@@ -312,17 +386,18 @@ def _write(
     records: list[Record],
     pairs: list[dict[str, Any]],
     hits: Counter[str],
-    masker: privacy.Masker,
+    personal: Counter[str],
+    memory: Memory,
     started: float,
 ) -> Report:
     output = params.output
     written = write_records(output / "records.jsonl", records)
     statutes.write_store(output / "statutes.jsonl", laws)
-    lines = list(aside)
+    lines, hide = list(aside), privacy.Masker(params.salt)
     for work in works:
         if work.fate not in ("used", "reference"):
             row = {name: work.item[name] for name in ("id", "kind", "source", "locator")}
-            lines.append(row | {"reason": work.fate, "detail": work.detail})
+            lines.append(row | {"reason": work.fate, "detail": work.detail, "excerpt": _excerpt(work, hide)})
     for name, rows in (("set_aside", lines), ("contamination", pairs)):
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         (output / f"{name}.jsonl").write_text(text, "utf-8")
@@ -333,10 +408,11 @@ def _write(
     categories = dict(sorted(Counter(record.category for record in records).items()))
     print(f"in {counts['in']}: used {counts['used']}, reference {counts['reference']}, set aside {counts['set_aside']}")
     articles = sum(len(law.articles) for law in laws)
-    personal = dict(sorted(masker.counts.items()))
     seconds = round(time.time() - started, 1)
     found = dict(sorted(hits.items()))
-    return Report(counts, written, categories, found, personal, contaminated, len(laws), articles, rows, seconds)
+    documents = {"new": len(memory.new), "known": len(memory.seen - memory.new)}
+    kinds = dict(sorted(personal.items()))
+    return Report(counts, written, categories, found, kinds, contaminated, len(laws), articles, rows, documents, seconds)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
     python -m legal_tasks.data.collect --profile small --sources sources.yaml --as-of 2026-11-01
 
-The artifact: items.jsonl {id, kind, source, licence, locator, format, text|fields}, set_aside.jsonl (what could not be read)
-and exams/<name>.jsonl. An item's id comes from its content, so renamed and shuffled files give the same ids.
+The artifact: items.jsonl {id, kind, source, licence, locator, format, text|fields}, set_aside.jsonl (what could not be read),
+exams/<name>.jsonl (what can be asked) and exam_questions.jsonl {exam, line, question, options} (all of it, to be kept out of
+the training set; `line` counts the exam's records from 1, lines of a JSON Lines file). An item's id comes from its
+content, so renamed and shuffled files give the same ids.
 """
 
 from __future__ import annotations
@@ -18,15 +20,15 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+from legal_tasks.data import archives, readers, sources, tombstones
 from legal_tasks.data import exams as layouts
-from legal_tasks.data import readers, sources, tombstones
 from legal_tasks.step import Output, StepError, main, progress
 
-VERSION = 4
+VERSION = 6
 EMBEDDED = "embedded"
 LICENCES = ("MIT", "Apache-2.0", "CC0-1.0", "CC-BY-4.0", "BSD-3-Clause", "public-domain")
 
@@ -88,20 +90,49 @@ def _yaml(params: Params) -> Iterator[Path]:
         yield Path(folder) / "sources.yaml"
 
 
-def read_file(source: sources.Source, file: Path, place: str) -> tuple[str, list[readers.Piece]]:
-    """(format, pieces) of one file; StepError if the YAML names this very file and it cannot be read."""
+def read_file(source: sources.Source, file: Path, place: str) -> Iterator[tuple[str, str, list[readers.Piece]]]:
+    """(place, format, pieces) of a file, of every file in it if it is an archive.
+
+    What cannot be read is a broken piece; StepError if the YAML names this very file.
+    """
     try:
-        data = file.read_bytes()
+        with open(file, "rb") as opened:
+            head = opened.read(1 << 20)
+        if head.startswith(b"PK\x03\x04") and readers.binary_form(file.read_bytes()) == "zip":
+            for name, data in archives.members(file):
+                if isinstance(data, archives.Refused):
+                    yield f"{place}/{name}", "unknown", [readers.Piece("", broken=str(data), reason=data.reason)]
+                else:
+                    inner = replace(source, alone=False)
+                    yield f"{place}/{name}", *read_data(inner, f"{file}/{name}", f"{place}/{name}", data)
+            return
+        yield place, *read_data(source, str(file), place, file.read_bytes())
+    except archives.Refused as refused:
+        if source.alone:
+            raise StepError(f"{file} {refused}; mend it or take it out of the sources") from refused
+        yield place, "unknown", [readers.Piece("", broken=str(refused), reason=refused.reason)]
+    except OSError as error:
+        if source.alone:
+            raise StepError(f"{file} cannot be read ({error}): mend it or take it out of the sources") from error
+        reason = "vanished" if isinstance(error, FileNotFoundError) else "unreadable"
+        yield place, "unknown", [readers.Piece("", broken=f"cannot be read: {error.strerror}", reason=reason)]
+
+
+def read_data(source: sources.Source, file: str, place: str, data: bytes) -> tuple[str, list[readers.Piece]]:
+    """(format, pieces) of a file's content; StepError if the YAML names this very file and it is no text of any kind."""
+    if not data.strip():
+        return "unknown", [readers.Piece("", broken="the file is empty", reason="empty")]
+    try:
         binary = readers.binary_form(data)
+        if binary == "zip":
+            raise readers.Unreadable("is an archive in an archive: unpack it")
         if binary:
             return binary, readers.binary_pieces(data, binary)
         text, _ = readers.decode(data)
-    except OSError as error:
-        raise StepError(f"{file} cannot be read ({error}): mend it or take it out of the sources") from error
     except readers.Unreadable as error:
         if source.alone:
             raise StepError(f"{file} {error}; convert it to UTF-8 text, or take it out of the sources") from error
-        return "unknown", [readers.Piece("", broken=f"unreadable: {error}")]
+        return "unknown", [readers.Piece("", broken=f"unreadable: {error}", reason="unreadable")]
     if source.form in readers.BINARY:
         raise StepError(f"{file} is not {source.form.upper()} as its `format` says; correct `format` or leave it out")
     form = source.form or readers.sniff(text, place)
@@ -113,19 +144,29 @@ def _digest(kind: str, piece: readers.Piece) -> str:
     return hashlib.sha256(json.dumps([kind, content], ensure_ascii=False, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def items_of(source: sources.Source, seen: Counter[str]) -> Iterator[tuple[dict[str, Any], str | None]]:
-    """(item, None) or (item without content, why it is broken) for every source item of a source."""
+def items_of(source: sources.Source, seen: Counter[str]) -> Iterator[tuple[dict[str, Any], readers.Piece]]:
+    """(item, its piece) for every source item of a source; a broken one has no content."""
+    for link in source.links:
+        yield _item(
+            source, link, "unknown", readers.Piece("", broken="a link is not followed: name its target", reason="link"), seen
+        )
     for file, place in source.files:
-        form, found = read_file(source, file, place)
-        for piece in found:
-            digest = _digest(source.kind, piece)
-            seen[digest] += 1
-            name = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
-            item: dict[str, Any] = {"id": name, "kind": source.kind, "source": source.name, "licence": source.licence}
-            item |= {"locator": f"{place}#{piece.place}" if piece.place else place, "format": form}
-            if piece.broken is None:
-                item |= {"fields": piece.fields} if piece.fields is not None else {"text": piece.text}
-            yield item, piece.broken
+        for inner, form, found in read_file(source, file, place):
+            for piece in found:
+                yield _item(source, inner, form, piece, seen)
+
+
+def _item(
+    source: sources.Source, place: str, form: str, piece: readers.Piece, seen: Counter[str]
+) -> tuple[dict[str, Any], readers.Piece]:
+    digest = _digest(source.kind, piece)
+    seen[digest] += 1
+    name = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
+    item: dict[str, Any] = {"id": name, "kind": source.kind, "source": source.name, "licence": source.licence}
+    item |= {"locator": f"{place}#{piece.place}" if piece.place else place, "format": form}
+    if piece.broken is None:
+        item |= {"fields": piece.fields} if piece.fields is not None else {"text": piece.text}
+    return item, piece
 
 
 def words_of_piece(piece: readers.Piece) -> str:
@@ -134,13 +175,6 @@ def words_of_piece(piece: readers.Piece) -> str:
 
 def _line(value: dict[str, Any]) -> str:
     return json.dumps(value, ensure_ascii=False) + "\n"
-
-
-def reason_of(broken: str) -> str:
-    for reason in ("forgotten", "unreadable"):
-        if broken.startswith(reason):
-            return reason
-    return "empty" if "empty" in broken else "broken"
 
 
 def collect_sources(found: sources.Sources, output: Path) -> tuple[list[dict[str, Any]], Counter[str]]:
@@ -153,45 +187,50 @@ def collect_sources(found: sources.Sources, output: Path) -> tuple[list[dict[str
     ):
         for number, source in enumerate(found.sources, 1):
             kept, aside = 0, 0
-            for item, broken in items_of(source, seen):
+            for item, piece in items_of(source, seen):
                 stone = matcher.item(item["id"], item.get("fields", item.get("text")))
                 if stone is not None:
-                    broken = f"forgotten: tombstone {stone}"
-                if broken is None:
+                    piece = replace(piece, broken=f"tombstone {stone}", reason="forgotten")
+                if piece.broken is None:
                     kept += 1
                     good.write(_line(item))
                 else:
                     aside += 1
-                    reason = reason_of(broken)
-                    reasons[reason] += 1
+                    reasons[piece.reason] += 1
                     row = {"id": item["id"], "kind": source.kind, "source": source.name, "locator": item["locator"]}
-                    bad.write(_line(row | {"reason": reason, "detail": broken[:300]}))
+                    bad.write(_line(row | {"reason": piece.reason, "detail": piece.broken[:300]}))
             row = {"name": source.name, "kind": source.kind, "licence": source.licence, "files": len(source.files)}
             rows.append(row | {"in": kept + aside, "collected": kept, "set_aside": aside})
             progress(number, len(found.sources), source=source.name, items=kept)
     return rows, reasons
 
 
-def collect_exams(found: sources.Sources, folder: Path) -> dict[str, dict[str, Any]]:
-    """Write exams/<name>.jsonl for every exam; StepError if one has no item that can be asked."""
+def collect_exams(found: sources.Sources, folder: Path, words: Path) -> dict[str, dict[str, Any]]:
+    """Write <folder>/<name>.jsonl for every exam, and all questions to `words`; StepError if one has none that can be asked."""
     folder.mkdir()
-    report = {}
+    report, questions = {}, []
     matcher = tombstones.Matcher(tombstones.read())
     for exam in found.exams:
         kept, left_out, total = [], Counter[str](), 0
-        for file, place in exam.files:
-            form, parts = read_file(exam, file, place)
-            category = Path(place).stem if len(exam.files) > 1 else ""
-            split = layouts.split_of(place, [other for _, other in exam.files])
-            for piece in parts:
-                total += 1
-                item, why = layouts.normalise(piece.fields or {}, exam.name, total, exam.kind, category)
-                if matcher.text(words_of_piece(piece)):
-                    item, why = None, "forgotten"
-                if item is None:
-                    left_out[piece.broken or why] += 1
-                else:
-                    kept.append(item if split == "test" else item | {"split": split})
+        parts = [part for file, place in exam.files for part in read_file(exam, file, place)]
+        places = [place for place, _, _ in parts]
+        for place, piece in ((place, piece) for place, _, pieces in parts for piece in pieces):
+            total += 1
+            category = Path(place).stem if len(parts) > 1 else ""
+            split = layouts.split_of(place, places)
+            forgotten = bool(matcher.text(words_of_piece(piece)))
+            question, options = layouts.words(piece.fields or {"text": piece.text or ""})
+            # What is asked in taught words, as a control, is no leak.
+            if question and (piece.fields or {}).get("wording") != "seen" and not forgotten:
+                line = int(piece.place[5:]) if piece.place.startswith("line ") else total
+                questions.append({"exam": exam.name, "line": line, "question": question, "options": options})
+            item, why = layouts.normalise(piece.fields or {}, exam.name, total, exam.kind, category)
+            if forgotten:
+                item, why = None, "forgotten"
+            if item is None:
+                left_out[piece.broken or why] += 1
+            else:
+                kept.append(item if split == "test" else item | {"split": split})
         if not kept:
             why = "; ".join(f"{text} ({count}x)" for text, count in left_out.most_common(3))
             raise StepError(f"the exam {exam.name} ({exam.files[0][0]}) has no item that can be asked: {why}; correct `exams`")
@@ -201,6 +240,7 @@ def collect_exams(found: sources.Sources, folder: Path) -> dict[str, dict[str, A
                 item["id"] = f"{item['id']}-{number}"
         (folder / f"{exam.name}.jsonl").write_text("".join(map(_line, kept)), "utf-8")
         report[exam.name] = {"in": total, "kept": len(kept), "left_out": dict(left_out)}
+    words.write_text("".join(map(_line, questions)), "utf-8")
     for stock in found.stock:
         shutil.copytree(stock, folder / stock.name)
     return report
@@ -211,7 +251,7 @@ def run(params: Params) -> Report:
     with _yaml(params) as path:
         found = sources.load(path, params.licences)
         rows, reasons = collect_sources(found, params.output)
-        exam_report = collect_exams(found, params.output / "exams")
+        exam_report = collect_exams(found, params.output / "exams", params.output / "exam_questions.jsonl")
     totals = {name: sum(row[name] for row in rows) for name in ("in", "collected")}
     print(f"collected {totals['collected']} of {totals['in']} items from {len(rows)} sources, {len(exam_report)} exams")
     items = totals | {"set_aside": dict(sorted(reasons.items()))}

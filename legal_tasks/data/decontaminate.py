@@ -1,33 +1,62 @@
-"""Exam leaks: a record that holds 80 % of the 8-grams of a question with its best option stands in the exam."""
+"""Exam leaks: a record in which a question stands with one of its options, or its stem, word for word or slightly reworded.
+
+Options are looked at one by one, so their order and a rewriting as yes/no items hide nothing. What a question shares with the
+text of statutes is no evidence: anybody may quote the law.
+"""
 
 from __future__ import annotations
 
 import json
+import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from legal_tasks.data.dedupe import grams, normal
 from legal_tasks.data.readers import decode, pieces
 
-GRAM = 8
+GRAM, FINE = 8, 5
+FINE_NEEDS = 0.4  # share of the 8-grams that a reworded question must hold too: in a long text 5-grams meet by chance
+SHORT, SHORT_BOUND = 30, 0.9  # 5-grams; of a short question more must be there
+OWN_GRAMS, OWN_SHARE = 16, 0.5  # 5-grams of a question's own, beside statute text, and the share of them that must be there
+
+
+@dataclass
+class Wording:
+    """A text to look for: its 8-grams, its 5-grams, and those of the 5-grams that no statute holds."""
+
+    coarse: set[str]
+    fine: set[str]
+    own: set[str]
+    stem: bool
 
 
 @dataclass
 class Question:
-    """An exam question as n-gram sets: the stem's, and the stem's with each option."""
+    """An exam question as the texts to look for: the stem with each option, and a stem that is long enough alone."""
 
     exam: str
     line: int
-    stem: set[str]
-    whole: list[set[str]]
+    wordings: list[Wording]
+
+    def __post_init__(self) -> None:
+        self.smallest = min(len(wording.fine) for wording in self.wordings)
+
+
+@dataclass(frozen=True)
+class Match:
+    """`score`: share (0..1) of the wording's grams that the text holds; `rule`: containment, reworded or stem."""
+
+    question: Question
+    score: float
+    rule: str
 
 
 class Exams:
-    """All questions of all exams, found by the 8-grams that they share with a text.
+    """All questions of all exams, found by the 5-grams that they share with a text.
 
-    `shortest`: questions whose stem and option together have fewer characters are left out (anybody would say them).
+    `shortest`: texts of fewer characters (stem with option; a stem alone) are left out: anybody would say them.
     """
 
     def __init__(self, shortest: int = 24) -> None:
@@ -36,47 +65,78 @@ class Exams:
         self.index: dict[str, list[int]] = defaultdict(list)
 
     def add(self, exam: str, line: int, question: str, options: list[str]) -> None:
-        texts = [question + option for option in options] or [question]
-        sets = [grams(text, GRAM) for text in texts if len(normal(text)) >= self.shortest]
-        if not sets:
+        whole = [(question + option, False) for option in options] or [(question, False)]
+        texts = whole + ([(question, True)] if options else [])
+        wordings = [self._wording(text, stem) for text, stem in texts if len(normal(text)) >= self.shortest]
+        if not wordings:
             return
         number = len(self.questions)
-        stem = grams(question, GRAM) if len(normal(question)) > GRAM else set()
-        self.questions.append(Question(exam, line, stem, sets))
-        for gram in sorted(set().union(*sets)):
+        self.questions.append(Question(exam, line, wordings))
+        for gram in sorted(set().union(*(wording.fine for wording in wordings))):
             self.index[gram].append(number)
 
-    def matches(self, text: str, bound: float = 0.8) -> Iterator[tuple[Question, float]]:
-        """Questions that stand in the text, with the share of their 8-grams (0..1) that it holds."""
-        own = grams(text, GRAM)
+    @staticmethod
+    def _wording(text: str, stem: bool) -> Wording:
+        fine = grams(text, FINE)
+        return Wording(grams(text, GRAM), fine, fine, stem)
+
+    def exempt(self, texts: Iterable[str]) -> None:
+        """Take the grams of these texts (the articles of statutes) as nobody's own."""
+        law = {gram for text in texts for gram in grams(text, FINE) if gram in self.index}
+        for question in self.questions:
+            for wording in question.wordings:
+                wording.own = wording.fine - law
+
+    def digest(self) -> str:
+        """Of all that decides what is found, for results that are kept."""
+        total = 0
+        for question in self.questions:
+            total = zlib.crc32(f"{total} {question.exam} {question.line}".encode())
+            for wording in question.wordings:
+                total = zlib.crc32(f"{total} {wording.stem} {sum(zlib.crc32(g.encode()) for g in wording.fine)}".encode())
+                total = zlib.crc32(f"{total} {sum(zlib.crc32(g.encode()) for g in wording.own)}".encode())
+        return f"{len(self.questions)}-{total:08x}"
+
+    def matches(self, text: str, bound: float = 0.8) -> Iterator[Match]:
+        """Questions that stand in the text, each with its best score."""
+        fine = grams(text, FINE)
         shared: Counter[int] = Counter()
-        for gram in own & self.index.keys():
-            shared.update(self.index[gram])
+        for gram in fine:
+            if gram in self.index:
+                shared.update(self.index[gram])
+        coarse: set[str] = set()
         for number in sorted(shared):
             question = self.questions[number]
-            if shared[number] < bound * min(map(len, question.whole)):
+            if shared[number] < bound * question.smallest:
                 continue
-            score = max(len(own & part) / len(part) for part in question.whole)
-            if score >= bound:
-                yield question, score
+            coarse = coarse or grams(text, GRAM)
+            found = [match for wording in question.wordings if (match := _match(question, wording, fine, coarse, bound))]
+            if found:
+                yield max(found, key=lambda match: (match.score, match.rule))
+
+
+def _match(question: Question, wording: Wording, fine: set[str], coarse: set[str], bound: float) -> Match | None:
+    if len(wording.own) < OWN_GRAMS or len(fine & wording.own) < OWN_SHARE * len(wording.own):
+        return None
+    score = len(coarse & wording.coarse) / len(wording.coarse)
+    if score >= bound:
+        return Match(question, score, "stem" if wording.stem else "containment")
+    close = len(fine & wording.fine) / len(wording.fine)
+    if close >= (max(bound, SHORT_BOUND) if len(wording.fine) < SHORT else bound) and score >= FINE_NEEDS:
+        return Match(question, close, "stem" if wording.stem else "reworded")
+    return None
 
 
 def read_exams(folder: Path, shortest: int = 24) -> Exams:
-    """Every suite of collect's exams folder, and the stock C-Eval and CMMLU files in it.
-
-    Items whose wording is `seen` are asked in words that are taught on purpose, as a control: they are no leak.
-    """
+    """Every question in the artifact of data.collect, also those that cannot be asked, and the stock C-Eval and CMMLU files."""
     exams = Exams(shortest)
-    for path in sorted(folder.glob("*.jsonl")):
-        for line, text in enumerate(path.read_text("utf-8").splitlines(), 1):
-            item = json.loads(text)
-            if item.get("wording") == "seen":
-                continue
-            exams.add(path.stem, line, item["question"], [str(option) for option in (item.get("options") or {}).values()])
-    for path in sorted(folder.rglob("*.csv")):
+    for text in (folder / "exam_questions.jsonl").read_text("utf-8").split("\n"):
+        if text:
+            exams.add(**json.loads(text))
+    for path in sorted((folder / "exams").rglob("*.csv")):
         for line, piece in enumerate(pieces(decode(path.read_bytes())[0], "csv"), 1):
             lower = {str(key).lower(): str(value) for key, value in (piece.fields or {}).items()}
             if "question" in lower:
                 options = [lower[letter] for letter in "abcd" if lower.get(letter)]
-                exams.add(path.relative_to(folder).as_posix(), line, lower["question"], options)
+                exams.add(path.relative_to(folder / "exams").as_posix(), line, lower["question"], options)
     return exams

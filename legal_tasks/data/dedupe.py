@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 GRAM = 5
-PERMUTATIONS, BANDS = 128, 32
 MOST_CANDIDATES = 200
 _NOISE = re.compile(r"[\s\W_]+")
 
@@ -65,32 +64,37 @@ def exact_groups(texts: Sequence[str]) -> list[list[int]]:
     return [group for group in places.values() if len(group) > 1]
 
 
-def near_pairs(texts: Sequence[str], threshold: float = 0.7, seed: int = 1) -> Iterator[tuple[int, int, float]]:
-    """(earlier place, later place, Jaccard) of the pairs at or above `threshold`, in the order of the later place.
+def near_pairs(
+    texts: Sequence[str],
+    threshold: float = 0.7,
+    seed: int = 1,
+    accept: Callable[[str, str], bool] = lambda first, second: True,
+) -> Iterator[tuple[int, int, float]]:
+    """(earlier place, later place, Jaccard) of the accepted pairs at or above `threshold`, in the order of the later place.
 
     Pairs that earlier pairs have linked already are left out: they add nothing to a group. A text is compared with at
     most MOST_CANDIDATES candidates.
     """
-    import rensa
+    import numpy
 
-    sets = [grams(text) for text in texts]
-    index = rensa.RMinHashLSH(threshold=threshold, num_perm=PERMUTATIONS, num_bands=BANDS)
+    from legal_tasks.data import minhash
+
     linked = Groups(len(texts))
-    for place, tokens in enumerate(sets):
-        if not tokens:
-            continue
-        sketch = rensa.RMinHash(num_perm=PERMUTATIONS, seed=seed)
-        sketch.update(sorted(tokens))
-        compared = 0
-        for other in sorted(set(index.query(sketch))):
-            low, high = sorted((len(tokens), len(sets[other])))
-            if low < threshold * high or linked.find(other) == linked.find(place):
+    for place, others in minhash.candidates(texts, seed):
+        own, compared = None, 0
+        for other in others:
+            if linked.find(other) == linked.find(place):
+                continue
+            own = minhash.tokens(texts[place]) if own is None else own
+            theirs = minhash.tokens(texts[other])
+            low, high = sorted((len(own), len(theirs)))
+            if low < threshold * high:
                 continue
             compared += 1
             if compared > MOST_CANDIDATES:
                 break
-            score = jaccard(tokens, sets[other])
-            if score >= threshold:
+            common = len(numpy.intersect1d(own, theirs, assume_unique=True))
+            score = common / (low + high - common)
+            if score >= threshold and accept(texts[other], texts[place]):
                 linked.join(other, place)
                 yield other, place, score
-        index.insert(place, sketch)

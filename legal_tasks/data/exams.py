@@ -48,6 +48,20 @@ def _layout(fields: dict[str, Any]) -> Item | None:
     return next(filter(None, (read(fields) for read in (_own, _prompt, _columns, _jec, _asked, _lecard))), None)
 
 
+def words(fields: dict[str, Any]) -> tuple[str, list[str]]:
+    """(question, texts of its options) of an item, also of one that cannot be asked: its words must not be trained on either.
+
+    In an unknown layout the longest text counts as the question.
+    """
+    found = _layout(fields)
+    if found is None:
+        texts = [value for value in fields.values() if isinstance(value, str)]
+        stem, options = split_options(max(texts, key=len, default=""))
+        return stem, list(options.values())
+    values = (found.get("options") or {}).values()
+    return str(found["question"]), [str(text).strip() for text in values if str(text or "").strip()]
+
+
 def _own(fields: dict[str, Any]) -> Item | None:
     if "question" in fields and fields.get("kind") in KINDS and "id" in fields:
         return dict(fields)

@@ -117,6 +117,16 @@ def purge_work(target: artifacts.Store, matcher: tombstones.Matcher, items: set[
     return found
 
 
+def purge_memory(target: artifacts.Store, dry_run: bool) -> list[str]:
+    """What data.clean remembers of single documents: all of it, the next run finds out again."""
+    folder = target.root / ".documents"
+    if not folder.is_dir():
+        return []
+    if not dry_run:
+        shutil.rmtree(folder)
+    return [folder.name]
+
+
 def model_row(each: gc.Kept, models: dict[str, str], gone: bool) -> dict[str, Any]:
     state = models.get(each.digest) or ("removed" if gone else "in the store")
     return {"step": each.step, "key": each.key, "digest": each.digest, "state": state, "used": round(each.used)}
@@ -155,7 +165,7 @@ def forget(stone: tombstones.Tombstone, most: int, dry_run: bool) -> dict[str, A
         "tombstone": (earlier or stone).id,
         "items": dict(sorted(items.items())),
         "purged": [{"artifact": f"{each.step}/{each.key}", "bytes": each.bytes} for each in free],
-        "work": purge_work(target, matcher, named, dry_run),
+        "work": purge_work(target, matcher, named, dry_run) + purge_memory(target, dry_run),
         "waiting": [f"{each.step}/{each.key}" for each in busy],
         "models": rows,
         "dry_run": dry_run,

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from legal_tasks.data.exams import split_options
+from legal_tasks.data.numerals import article_name
 from legal_tasks.data.readers import unwrap
 from legal_tasks.data.statutes import Law
 from legal_tasks.records import Record
@@ -14,7 +15,6 @@ QUESTION = ("instruction", "query", "question", "prompt", "q", "问题", "咨询
 ANSWER = ("output", "response", "answer", "completion", "reply", "crime", "回答", "答复")
 CATEGORY = {"statute": "statute", "case": "case", "contract": "contract", "consultation": "consultation"}
 CATEGORY |= {"document": "document", "instruction": "instruction"}
-DIGITS = "零一二三四五六七八九"
 
 
 def clean_text(text: str) -> str:
@@ -142,23 +142,6 @@ def from_document(text: str, item: dict[str, Any]) -> list[Record]:
     return [Record(f"请起草一份法律文书：{title_of(text, item['locator'])}。", "", text, item["source"], "document")]
 
 
-def numeral(number: int) -> str:
-    """1..9999 as articles are counted: 一千零四十七."""
-    text, gap = "", False
-    for unit, name in ((1000, "千"), (100, "百"), (10, "十"), (1, "")):
-        digit = number // unit % 10
-        if digit:
-            text += (
-                ("零" if gap and text else "") + (DIGITS[digit] if not (unit == 10 and digit == 1 and not text) else "") + name
-            )
-            gap = False
-        else:
-            gap = True
-    return text
-
-
 def from_article(law: Law, number: str, source: str) -> Record:
     """What an article says, in its own words."""
-    main, _, extra = number.partition("-")
-    name = f"第{numeral(int(main))}条" + (f"之{numeral(int(extra))}" if extra else "")
-    return Record(f"《{law.name}》{name}是怎样规定的？", "", law.articles[number], source, "statute")
+    return Record(f"《{law.name}》{article_name(number)}是怎样规定的？", "", law.articles[number], source, "statute")

@@ -13,6 +13,7 @@ WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 
 def valid_resident_id(text: str) -> bool:
     """GB 11643: a date and the check character of 18; of 15 only the date."""
+    text = _bare(text)
     month, day = (int(text[10:12]), int(text[12:14])) if len(text) == 18 else (int(text[8:10]), int(text[10:12]))
     if not (1 <= month <= 12 and 1 <= day <= 31):
         return False
@@ -22,25 +23,40 @@ def valid_resident_id(text: str) -> bool:
 
 
 def valid_card(text: str) -> bool:
-    """Luhn's check of a bank card number."""
-    digits = [int(char) for char in reversed(re.sub(r"\D", "", text))]
+    """Luhn's check of a bank card number of 16 to 19 digits that has not the form of a resident id."""
+    plain = _bare(text)
+    if not 16 <= len(plain) <= 19 or re.fullmatch(r"[1-8]\d{5}(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{4}", plain):
+        return False
+    digits = [int(char) for char in reversed(plain)]
     return sum(digit if place % 2 == 0 else digit * 2 - 9 * (digit > 4) for place, digit in enumerate(digits)) % 10 == 0
+
+
+def _bare(text: str) -> str:
+    return re.sub(r"[\s-]", "", text)
 
 
 def _always(text: str) -> bool:
     return True
 
 
+HOUSE = r"[\d一二三四五六七八九十百]+(?:号楼|号院|号|室|栋|幢|组|单元|楼|层|户|弄|座)"
+LIVES = (
+    "(?:家住|现住|现居|住址|地址|住在|家在|家庭住址|家庭地址|住所地?|居住地|户籍所在地|户籍地址?|户口所在地|(?<=[，,、])住)"
+    r"[:：为是在于]?\s{0,2}"
+)
 # kind, pattern (the group to replace is the last one, or the whole), what must hold besides
 KINDS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
     ("邮箱", re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}"), _always),
-    ("身份证号", re.compile(r"(?<![\dA-Za-z])[1-9]\d{5}(?:19|20)\d{9}[\dXx](?![\dA-Za-z])"), valid_resident_id),
-    ("身份证号", re.compile(r"(?:身份证|公民身份)[^\d\n]{0,12}([1-9]\d{16}[\dXx]|[1-9]\d{14})(?!\d)"), _always),
-    ("银行卡号", re.compile(r"(?<!\d)[3-6]\d{3}(?:[ -]?\d{4}){2,3}(?:[ -]?\d{1,4})?(?!\d)"), valid_card),
-    ("银行卡号", re.compile(r"(?:卡号|账号|帐号|账户)[^\d\n]{0,8}(\d{12,19})(?!\d)"), _always),
+    ("身份证号", re.compile(r"(?<![\dA-Za-z])[1-9]\d{5}[ -]?(?:19|20)\d{6}[ -]?\d{3}[\dXx](?![\dA-Za-z])"), valid_resident_id),
+    ("身份证号", re.compile(r"(?:身份证|公民身份|身份号)[^\d\n]{0,12}([1-9]\d{14})(?!\d)"), valid_resident_id),
+    # Named as an id, but its check fails: somebody's number with a slip, or cut.
+    ("证件号", re.compile(r"(?:身份证|公民身份|身份号)[^\d\n]{0,12}([1-9]\d{16}[\dXx]|[1-9]\d{14})(?!\d)"), _always),
+    ("银行卡号", re.compile(r"(?<![\dA-Za-z])[3-69]\d{3}(?:[ -]?\d{4}){2,3}(?:[ -]?\d{1,4})?(?![\dA-Za-z])"), valid_card),
+    # Accounts of companies, and cards with a slip, have no check digit that holds.
+    ("账号", re.compile(r"(?:卡号|账号|帐号|账户)[^\d\n]{0,8}(\d{12,19})(?!\d)"), _always),
     ("手机号", re.compile(r"(?<!\d)(?:\+?86[- ]?)?1[3-9]\d(?:[- ]?\d{4}){2}(?!\d)"), _always),
-    ("固定电话", re.compile(r"(?<!\d)0\d{2,3}-\d{7,8}(?:-\d{1,5})?(?!\d)"), _always),
-    ("固定电话", re.compile(r"(?:电话|传真)[^\d\n]{0,4}((?:0\d{2,3}[- ]?)?\d{7,8})(?!\d)"), _always),
+    ("固定电话", re.compile(r"(?<!\d)(?:0\d{2,3}-|[（(]0\d{2,3}[）)] ?)\d{7,8}(?:-\d{1,5})?(?!\d)"), _always),
+    ("固定电话", re.compile(r"(?:电话|传真|座机)[^\d\n]{0,4}((?:0\d{2,3}[- ]?)?\d{7,8})(?!\d)"), _always),
     (
         "车牌号",
         re.compile(
@@ -49,6 +65,7 @@ KINDS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
         _always,
     ),
     ("护照号", re.compile(r"护照[^A-Za-z\d\n]{0,8}([A-Z]\d{8}|[A-Z]{2}\d{7})(?!\d)"), _always),
+    ("护照号", re.compile(r"(?<![A-Za-z\d])(?:[A-Z]\d{8}|[A-Z]{2}\d{7})(?=号?的?[^\n，。；]{0,6}护照)"), _always),
     ("QQ号", re.compile(r"(?:QQ|qq|扣扣)[^\d\n]{0,4}([1-9]\d{4,10})(?!\d)"), _always),
     ("出生日期", re.compile(r"(\d{4}年\d{1,2}月\d{1,2}日)(?:出?生)(?![效成])"), _always),
     (
@@ -56,16 +73,24 @@ KINDS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
         re.compile(r"(?:出生日期|出生年月|生日|生于)[:：为是\s]{0,3}(\d{4}[年./-]\d{1,2}(?:[月./-]\d{1,2}日?|月))"),
         _always,
     ),
+    ("住址", re.compile(rf"{LIVES}([\u4e00-\u9fffA-Za-z\d\-—]{{2,40}}?{HOUSE}(?:[\dA-Za-z\-—]*{HOUSE})*)"), _always),
     (
         "住址",
         re.compile(
-            r"(?:家住|现住|住址|家庭地址|居住地|户籍所在地|户籍地|户籍地址|(?<=[，,、])住)[:：为是在于]?\s{0,2}"
-            r"([\u4e00-\u9fffA-Za-z\d\-—号栋幢]{2,40}?[省市区县镇乡村路街巷道][\u4e00-\u9fffA-Za-z\d\-—]{0,30}?[号室栋幢组村楼户])(?=[，,。；;）)\s]|$)"
+            rf"{LIVES}([\u4e00-\u9fffA-Za-z\d\-—]{{2,40}}?[省市区县镇乡村路街巷道][\u4e00-\u9fffA-Za-z\d\-—]{{0,30}}?[号室栋幢组村楼户])"
+            r"(?=[，,。；;）)\s]|$)"
         ),
         _always,
     ),
-    ("微信号", re.compile(r"(?:微信|weixin|WeChat)[号]?[:：为是\s]{1,3}([A-Za-z][A-Za-z0-9_-]{5,19})"), _always),
+    (
+        "微信号",
+        re.compile(
+            r"(?:微信|[Vv]信|薇信|(?i:weixin|wechat))号?(?:码|[:：为是\s]){0,3}((?!(?i:pay|app))[A-Za-z][A-Za-z0-9_-]{5,19})"
+        ),
+        _always,
+    ),
 )
+WIDE, PLAIN = re.compile("[０-９]{7,}"), str.maketrans("０１２３４５６７８９", "0123456789")
 ROLES = """原告人 被告人 上诉人 被上诉人 再审申请人 被申请人 申请人 申请再审人 原审被告人 原审被告 原审原告 原审第三人
 第三人 一审原告 一审被告 二审上诉人 原告 被告 反诉原告 反诉被告 委托代理人 委托诉讼代理人 诉讼代理人 法定代理人
 法定代表人 负责人 经营者 辩护人 申诉人 罪犯 申请执行人 被执行人 异议人 复议申请人 利害关系人 被害人 死者 证人
@@ -99,6 +124,12 @@ NO_NAME = re.compile(
     "[罪案书法纠纷诈骗被]|合同|申请|上诉|提出|不服|应当|没有|以及|认为|双方|本人|其他|任何|代理|仲裁|连续|经营|单位|陈述|支付|曾[因经]"
     "|^方[的同盖]|^单方|[公县市区镇]$|^(?:吉林|江苏|安徽|云南|宁夏|广东|广西|甘肃|唐山|黑龙江)$"
 )
+# In a dialog: who is introduced by name; a relative's or partner's name counts if it comes again.
+INTRODUCED = re.compile(rf"(?:我叫|名叫|姓名[:：是为]{{1,2}}|名字[是叫])({NAME}){STOP}")
+RELATED = re.compile(
+    rf"(?:丈夫|妻子|老公|老婆|儿子|女儿|父亲|母亲|前夫|前妻|女友|男友|朋友|同事|邻居|老板|房东|借款人|出借人|债务人|甲方[:：]?|乙方[:：]?)({NAME}){STOP}"
+)
+INVENTED = re.compile("张三|李四|王五|赵六|孙七|周八|吴九|郑十")  # names of people that nobody is
 
 
 class Masker:
@@ -115,7 +146,8 @@ class Masker:
         return f"【{kind}{code}】"
 
     def mask(self, text: str, document: str) -> str:
-        """The text with every find replaced; counts go to `counts` {kind: n}."""
+        """The text with every find replaced; counts go to `counts` {kind: n}. Wide digits in long runs become plain ones."""
+        text = WIDE.sub(lambda found: found[0].translate(PLAIN), text)
         for kind, pattern, check in KINDS:
             group = pattern.groups
 
@@ -143,6 +175,13 @@ class Masker:
             parts = re.split(r"犯|与|诉|等|[一二再]审|申请|、|因|[^\u4e00-\u9fff]", title[1])
             names |= {part for part in parts if re.fullmatch(NAME, part)}
         people = [name for name in names if not ORGANISATION.search(name) and not NO_NAME.search(name)]
+        return sorted(people, key=lambda name: (-len(name), text.find(name)))
+
+    def speakers(self, text: str) -> list[str]:
+        """Names of people whom a dialog or a letter introduces, longest first."""
+        names = {found[1] for found in INTRODUCED.finditer(text)}
+        names |= {found[1] for found in RELATED.finditer(text) if text.count(found[1]) > 1}
+        people = [n for n in names if not ORGANISATION.search(n) and not NO_NAME.search(n) and not INVENTED.search(n)]
         return sorted(people, key=lambda name: (-len(name), text.find(name)))
 
     def mask_people(self, text: str, people: list[str]) -> str:

@@ -16,6 +16,9 @@ from typing import Any
 
 BINARY = ("docx", "pdf", "parquet")
 FORMATS = ("json", "jsonl", "csv", "html", "md", "txt", *BINARY)
+LONGEST = 5_000_000  # characters of one item; a longer one is no document
+MOST_ROW_LINES = 500  # lines of one row of a CSV
+SAMPLE = 100_000  # characters by which an encoding is judged
 BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
 
@@ -25,16 +28,17 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True)
 class Piece:
-    """One source item: `place` inside its file, and a text, a mapping, or why it is broken."""
+    """One source item: `place` inside its file, and a text, a mapping, or why it is broken, with the `reason` in one word."""
 
     place: str
     text: str | None = None
     fields: dict[str, Any] | None = None
     broken: str | None = None
+    reason: str = "broken"
 
 
 def binary_form(data: bytes) -> str | None:
-    """The binary format that the bytes show, or None for text; Unreadable for an archive."""
+    """The binary format that the bytes show (also `zip`), or None for text."""
     if data.startswith(b"%PDF-"):
         return "pdf"
     if data.startswith(b"PAR1"):
@@ -42,7 +46,7 @@ def binary_form(data: bytes) -> str | None:
     if data.startswith(b"PK\x03\x04"):
         if b"word/document.xml" in data:
             return "docx"
-        raise Unreadable("is an archive: unpack it and name the folder")
+        return "zip"
     return None
 
 
@@ -52,14 +56,16 @@ def binary_pieces(data: bytes, form: str) -> list[Piece]:
         if form == "parquet":
             rows = _parquet_rows(data)
             return [_piece(f"row {number}", row) for number, row in enumerate(rows, 1)] or [
-                Piece("", broken="the table is empty")
+                Piece("", broken="the table is empty", reason="empty")
             ]
         text = _docx_text(data) if form == "docx" else _pdf_text(data)
     except Unreadable:
         raise
     except Exception as error:  # the libraries raise whatever their parsers meet; the file is named with their words
         raise Unreadable(f"is no whole {form.upper()} file ({type(error).__name__}: {error})") from error
-    return [Piece("", text=text)] if text.strip() else [Piece("", broken=f"the {form.upper()} holds no text (it may be a scan)")]
+    if not text.strip():
+        return [Piece("", broken=f"the {form.upper()} holds no text (it may be a scan)", reason="no_text")]
+    return [Piece("", text=text)]
 
 
 def _docx_text(data: bytes) -> str:
@@ -121,17 +127,18 @@ def _utf16(data: bytes) -> tuple[str, str] | None:
     """UTF-16 without a mark, if one of its two forms reads as Chinese or ASCII text."""
     for encoding in ("utf-16-le", "utf-16-be") if len(data) % 2 == 0 else ():
         text = data.decode(encoding, "replace")
+        sample = text[:SAMPLE]
         usual = sum(
-            "\u4e00" <= char <= "\u9fff" or char in "，。、；：（）《》“”\u3000\r\n" or " " <= char <= "~" for char in text
+            "\u4e00" <= char <= "\u9fff" or char in "，。、；：（）《》“”\u3000\r\n" or " " <= char <= "~" for char in sample
         )
-        if usual > 0.9 * len(text):
+        if usual > 0.9 * len(sample):
             return text, encoding
     return None
 
 
 def _odd(text: str) -> bool:
     """Whether most of what lies beyond ASCII is rarer than legal Chinese can be: the encoding was guessed wrongly."""
-    far = [char for char in text if ord(char) > 127]
+    far = [char for char in text[:SAMPLE] if ord(char) > 127]
     usual = sum(
         "\u4e00" <= c <= "\u9fff" or "\u3000" <= c <= "\u303f" or "\uff00" <= c <= "\uffef" or c in "“”‘’—…·×" for c in far
     )
@@ -142,7 +149,7 @@ def sniff(text: str, name: str = "") -> str:
     """The format that the content shows; the file's name only decides between Markdown and plain text."""
     body = text.lstrip("\ufeff \t\r\n")
     if body[:1] in "[{" and body:
-        lines = [line for line in body.splitlines()[:5] if line.strip()]
+        lines = [line for line in body[:LONGEST].splitlines()[:5] if line.strip()]
         if len(lines) > 1 and sum(line.startswith("{") and line.rstrip().endswith("}") for line in lines) >= len(lines) / 2:
             return "jsonl"
         whole = sum(_is_json(line) for line in lines[:-1] or lines)
@@ -190,7 +197,7 @@ def pieces(text: str, form: str) -> list[Piece]:
         return _csv_pieces(text)
     if form == "html":
         text = html_text(text)
-    return [Piece("", text=text)] if text.strip() else [Piece("", broken="the file is empty")]
+    return [_piece("", text)] if text.strip() else [Piece("", broken="the file is empty", reason="empty")]
 
 
 def unwrap(value: Any) -> Any:
@@ -200,39 +207,95 @@ def unwrap(value: Any) -> Any:
     return value
 
 
-def _piece(place: str, value: Any) -> Piece:
+def _piece(place: str, value: Any, faults: list[str] | None = None) -> Piece:
+    """The item that a value is; `faults`: what its JSON says twice or not at all."""
     value = unwrap(value)
+    if faults:
+        return Piece(place, broken=f"not JSON: {faults[0]}", reason="ambiguous")
     if isinstance(value, dict):
+        if sum(len(part) for part in value.values() if isinstance(part, str)) > LONGEST:
+            return Piece(place, broken=f"longer than {LONGEST:,} characters", reason="too_long")
+        if not any(_holds(part) for part in value.values()):
+            return Piece(place, broken="no value holds anything", reason="empty")
         return Piece(place, fields=value)
+    if isinstance(value, str) and len(value) > LONGEST:
+        return Piece(place, broken=f"{len(value):,} characters, more than {LONGEST:,}", reason="too_long")
     if isinstance(value, str) and value.strip():
         return Piece(place, text=value)
+    if value is None or value in ("", [], {}) or isinstance(value, str):
+        return Piece(place, broken="nothing in it", reason="empty")
     return Piece(place, broken=f"expected an object or a text, got {type(value).__name__}")
 
 
+def _holds(value: Any) -> bool:
+    if isinstance(value, str):
+        return bool(value.strip())
+    if isinstance(value, list | dict):
+        return any(_holds(part) for part in (value.values() if isinstance(value, dict) else value))
+    return value is not None
+
+
+class _Json:
+    """JSON as the standard has it: a name said twice and NaN are faults of the value that holds them."""
+
+    def __init__(self) -> None:
+        self.faults: list[str] = []
+        self.decoder = json.JSONDecoder(object_pairs_hook=self._object, parse_constant=self._constant)
+
+    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        value = dict(pairs)
+        if len(value) < len(pairs):
+            names = [name for name, _ in pairs]
+            self.faults.append(f"the name {next(name for name in names if names.count(name) > 1)!r} stands twice")
+        return value
+
+    def _constant(self, name: str) -> None:
+        self.faults.append(f"{name} is no value")
+
+    def at(self, text: str, place: int) -> tuple[Any, int, list[str]]:
+        """(value, where it ends, its faults)."""
+        self.faults = []
+        value, end = self.decoder.raw_decode(text, place)
+        return value, end, self.faults
+
+
 def _line_piece(number: int, line: str) -> Piece:
+    place = f"line {number}"
+    if len(line) > 2 * LONGEST:
+        return Piece(place, broken=f"a line of {len(line):,} characters", reason="too_long")
     try:
-        return _piece(f"line {number}", json.loads(line))
+        text = line.strip()
+        value, end, faults = _Json().at(text, 0)
+        if end < len(text):
+            return Piece(place, broken=f"not JSON: more after its end at character {end}")
+        return _piece(place, value, faults)
     except (json.JSONDecodeError, RecursionError) as error:
-        return Piece(f"line {number}", broken=f"not JSON: {error}")
+        return Piece(place, broken=f"not JSON: {error}")
 
 
 def _json_pieces(text: str) -> list[Piece]:
+    reader, start = _Json(), len(text) - len(text.lstrip())
     try:
-        value = json.loads(text)
+        value, end, faults = reader.at(text, start)
+        if text[end:].strip():
+            raise json.JSONDecodeError("more after its end", text, end)
     except (json.JSONDecodeError, RecursionError) as error:
         return _rescue(text, str(error))
     if isinstance(value, dict):
         inner = [part for part in value.values() if isinstance(part, list) and part and isinstance(unwrap(part[0]), dict)]
-        if len(value) == 1 and inner:
+        if len(value) == 1 and inner and not faults:
             value = inner[0]
     if not isinstance(value, list):
-        return [_piece("[0]", value)]
-    return [_piece(f"[{number}]", part) for number, part in enumerate(value)] or [Piece("", broken="the list is empty")]
+        return [_piece("[0]", value, faults)]
+    if faults:
+        return _rescue(text, "")
+    empty = [Piece("", broken="the list is empty", reason="empty")]
+    return [_piece(f"[{number}]", part) for number, part in enumerate(value)] or empty
 
 
 def _rescue(text: str, why: str) -> list[Piece]:
     """The whole elements of a broken JSON list; what cannot be read is one broken item per gap."""
-    decoder, found, place, number = json.JSONDecoder(), [], text.find("[") + 1, 0
+    reader, found, place, number = _Json(), [], text.find("[") + 1, 0
     while True:
         place = _skip(text, place)
         if place >= len(text) or text[place] == "]":
@@ -240,11 +303,11 @@ def _rescue(text: str, why: str) -> list[Piece]:
                 found.append(Piece(f"[{number}]", broken=f"the list ends before its bracket: {why}"))
             return found
         try:
-            value, place = decoder.raw_decode(text, place)
-            found.append(_piece(f"[{number}]", value))
+            value, place, faults = reader.at(text, place)
+            found.append(_piece(f"[{number}]", value, faults))
         except (json.JSONDecodeError, RecursionError) as error:
             found.append(Piece(f"[{number}]", broken=f"not JSON: {error}"))
-            onward = re.compile(r"\n\s*[{\[]").search(text, place + 1)
+            onward = re.compile(r"\n\s*[{\[]|(?<=\}),\s*(?=\{)").search(text, place + 1)
             if onward is None:
                 return found
             place = onward.start() + 1
@@ -258,21 +321,46 @@ def _skip(text: str, place: int) -> int:
 
 
 def _csv_pieces(text: str) -> list[Piece]:
-    csv.field_size_limit(1 << 24)
+    csv.field_size_limit(2 * LONGEST)
+    lines = text.split("\n")
     found: list[Piece] = []
-    reader = csv.reader(io.StringIO(text))
-    try:
-        header = [cell.strip() or f"column{number}" for number, cell in enumerate(next(reader))]
-        for number, row in enumerate(reader, 1):
-            if not any(cell.strip() for cell in row):
-                continue
-            if len(row) != len(header):
-                found.append(Piece(f"row {number}", broken=f"{len(row)} cells under {len(header)} headings"))
-            else:
-                found.append(Piece(f"row {number}", fields=dict(zip(header, row, strict=True))))
-    except (csv.Error, StopIteration) as error:
-        found.append(Piece(f"row {len(found) + 1}", broken=f"not CSV: {error}"))
-    return found or [Piece("", broken="a heading without rows")]
+    header: list[str] = []
+    place = number = 0
+    while place < len(lines):
+        cells, used = _csv_record(lines, place, len(header))
+        if not header and cells:
+            header = [cell.strip() or f"column{n}" for n, cell in enumerate(cells)]
+        elif cells is None or any(cell.strip() for cell in cells):
+            number += 1
+            found.append(_row_piece(number, header, cells))
+        place += used
+    return found or [Piece("", broken="a heading without rows", reason="empty")]
+
+
+def _csv_record(lines: list[str], place: int, width: int) -> tuple[list[str] | None, int]:
+    """(cells, lines used) of the record that begins on a line; None where its quotes never close or close amiss.
+
+    A stray quote would swallow all lines to the next one: a record over several lines counts only if it has all its cells.
+    """
+    for end in range(place + 1, min(place + MOST_ROW_LINES, len(lines)) + 1):
+        chunk = "\n".join(lines[place:end])
+        if chunk.count('"') % 2:
+            continue
+        try:
+            cells = next(csv.reader(io.StringIO(chunk), strict=True), [])
+        except csv.Error:
+            return None, 1
+        whole = end == place + 1 or not width or len(cells) == width
+        return (cells, end - place) if whole else (None, 1)
+    return None, 1
+
+
+def _row_piece(number: int, header: list[str], cells: list[str] | None) -> Piece:
+    if cells is None:
+        return Piece(f"row {number}", broken="not CSV: quotes that do not close")
+    if len(cells) != len(header):
+        return Piece(f"row {number}", broken=f"{len(cells)} cells under {len(header)} headings")
+    return Piece(f"row {number}", fields=dict(zip(header, cells, strict=True)))
 
 
 class _Text(HTMLParser):

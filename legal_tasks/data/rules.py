@@ -5,8 +5,9 @@ from __future__ import annotations
 import datetime
 import re
 from collections import Counter
+from collections.abc import Iterable
 
-from legal_tasks.data.statutes import Store
+from legal_tasks.data.statutes import Store, Verdict
 from legal_tasks.records import Record
 
 PLACEHOLDER = re.compile(
@@ -40,9 +41,25 @@ NAMES = (
 
 def hits(record: Record, store: Store, day: datetime.date, shortest: int, longest: int, quote_bound: float) -> list[str]:
     """Names of all rules that the record breaks, the first being the reason; [] for a good one. Bounds in characters."""
+    return text_hits(record, shortest, longest) + cited(store.judge(answers_of(record), day, quote_bound))
+
+
+def answers_of(record: Record) -> str:
+    """All that the record teaches to say."""
+    return "\n".join([*(turn[1] for turn in record.history), record.output])
+
+
+def cited(verdicts: Iterable[Verdict]) -> list[str]:
+    """Names of the rules that a record's citations break."""
+    states = {ACCUSED[verdict.state] for verdict in verdicts if verdict.state in ACCUSED}
+    return [name for name in NAMES if name in states]
+
+
+def text_hits(record: Record, shortest: int, longest: int) -> list[str]:
+    """The rules that look at nothing but the record."""
     found = []
     text = "\n".join([*(part for turn in record.history for part in turn), record.instruction, record.input, record.output])
-    answers = "\n".join([*(turn[1] for turn in record.history), record.output])
+    answers = answers_of(record)
     if GARBLED.search(text) or _foreign(text):
         found.append("garbled")
     if PLACEHOLDER.search(record.output) or PLACEHOLDER.search(answers):
@@ -61,17 +78,16 @@ def hits(record: Record, store: Store, day: datetime.date, shortest: int, longes
         found.append("evasive")
     if record.category not in ("instruction", "general") and not DOMAIN.search(text):
         found.append("off_domain")
-    states = {ACCUSED[verdict.state] for verdict in store.judge(answers, day, quote_bound) if verdict.state in ACCUSED}
-    return found + [name for name in NAMES if name in states]
+    return found
+
+
+USUAL = re.compile(r"[\x00-\x7f\u2000-\u30ff\u4e00-\u9fff\uff00-\uffef]+")
 
 
 def _foreign(text: str) -> bool:
     """Whether a longer text is neither Chinese nor ASCII for the most part."""
-    plain = [char for char in text if not char.isspace()]
-    usual = sum(
-        ord(c) < 128 or "\u2000" <= c <= "\u30ff" or "\u4e00" <= c <= "\u9fff" or "\uff00" <= c <= "\uffef" for c in plain
-    )
-    return len(plain) >= 20 and usual < 0.8 * len(plain)
+    plain = "".join(text.split())
+    return len(plain) >= 20 and len(USUAL.sub("", plain)) > 0.2 * len(plain)
 
 
 def truncated(output: str, category: str) -> bool:

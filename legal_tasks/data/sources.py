@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from legal_tasks.data import remote
 from legal_tasks.data.readers import FORMATS
 from legal_tasks.step import StepError
 
@@ -20,7 +21,10 @@ TOP = {"sources", "licences", "exams"}
 
 @dataclass(frozen=True)
 class Source:
-    """`files`: (path, place relative to what the YAML names), sorted. `alone`: the YAML names one file."""
+    """`files`: (path, place relative to what the YAML names), sorted. `alone`: the YAML names one file.
+
+    `links`: places of links in the folder or glob, which are not followed: they may lead anywhere, or in a circle.
+    """
 
     name: str
     kind: str
@@ -28,6 +32,7 @@ class Source:
     form: str | None
     files: tuple[tuple[Path, str], ...]
     alone: bool
+    links: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -115,18 +120,31 @@ def _entry(entry: dict[str, Any], where: str, base: Path, kind: str, licence: st
         raise StepError(f"{where}: format `{form}` is not one of {', '.join(FORMATS)}; leave it out to let the content tell")
     text = str(entry["path"])
     place = base / text
+    if remote.is_remote(text):
+        place = remote.fetch(text, where)
+    elif "://" in text:
+        raise StepError(f"{where}: {text} is neither a path nor s3://; copy it here first and name the folder")
+    links: list[str] = []
     if place.is_file():
         files, alone = [(place, place.name)], True
-    elif place.is_dir():
-        found = [file for file in place.rglob("*") if file.is_file() and not file.is_symlink()]
-        files, alone = [(file, file.relative_to(place).as_posix()) for file in found if not file.name.startswith(".")], False
     else:
-        found = [Path(name) for name in glob.glob(str(place), recursive=True)]
-        fixed = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), place.parts))
-        files, alone = [(file, file.relative_to(fixed).as_posix()) for file in found if file.is_file()], False
+        if place.is_dir():
+            base, found = place, [file for file in place.rglob("*") if not file.name.startswith(".")]
+        else:
+            base = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), place.parts))
+            found = [Path(name) for name in glob.glob(str(place), recursive=True)]
+        alone = False
+        crossed = {file for file in found if _crosses_link(file, base)}
+        links = sorted(file.relative_to(base).as_posix() for file in crossed if not _crosses_link(file.parent, base))
+        files = [(file, file.relative_to(base).as_posix()) for file in found if file.is_file() and file not in crossed]
     if not files:
         raise StepError(f"{where}: {place} does not exist or holds no file; correct `path` (it is relative to the YAML)")
     name = str(entry.get("name") or place.name.split(".")[0].replace("*", "") or kind)
     if "/" in name or name.startswith("."):
         raise StepError(f"{where}: name `{name}` must not hold a slash or begin with a dot")
-    return Source(name, kind, licence, form, tuple(sorted(files, key=lambda pair: pair[1])), alone)
+    return Source(name, kind, licence, form, tuple(sorted(files, key=lambda pair: pair[1])), alone, tuple(links))
+
+
+def _crosses_link(file: Path, base: Path) -> bool:
+    """Whether the file, or a folder between it and `base`, is a link."""
+    return any(part.is_symlink() for part in (file, *file.parents) if part != base and part.is_relative_to(base))

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from legal_tasks.data import dedupe
+from legal_tasks.data import dedupe, deliver
 from legal_tasks.records import Record, RecordError, read_records, write_records
 from legal_tasks.step import Input, Output, StepError, main
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
 class Params:
     records: Annotated[Path, Input("the artifact of data.clean")]
-    output: Annotated[Path, Output("folder with train.jsonl and validation.jsonl")]
+    output: Annotated[Path, Output("folder with train.jsonl, validation.jsonl, dataset/ (Parquet) and alpaca/ (LLaMA-Factory)")]
     validation: Annotated[float, "share of the records for validation, 0..0.5"] = 0.05
     seed: Annotated[int, "seed of the choice"] = 0
     near: Annotated[float, "Jaccard of character 5-grams from which records are relatives"] = 0.7
@@ -116,8 +116,11 @@ def run(params: Params) -> Report:
         )
     train = [record for place, record in enumerate(records) if place not in chosen]
     held = [record for place, record in enumerate(records) if place in chosen]
-    write_records(params.output / "train.jsonl", train)
-    write_records(params.output / "validation.jsonl", held)
+    splits = {"train": train, "validation": held}
+    for name, part in splits.items():
+        write_records(params.output / f"{name}.jsonl", part)
+    deliver.write_parquet(params.output / "dataset", splits)
+    deliver.write_alpaca(params.output / "alpaca", splits)
     prompts = {(record.instruction, record.input) for record in train}
     leaks = sum((record.instruction, record.input) in prompts for record in held)
     near = near_leaks([_text(record) for record in train], [_text(record) for record in held], params.near)

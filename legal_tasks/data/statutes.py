@@ -12,20 +12,25 @@ import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
-from legal_tasks.data.dedupe import grams, normal
+from legal_tasks.data.dedupe import normal
+from legal_tasks.data.numerals import NUMBER, article_name, to_number
+from legal_tasks.data.quotations import fits
 
-NUMBER = r"[零〇一二两三四五六七八九十百千0-9０-９]+"
 ARTICLE = re.compile(rf"^[\s　]*(?:\*\*)?第({NUMBER})条(?:之({NUMBER}))?(?:\*\*)?(?=[\s　:：*【（]|$)[\s　:：]*", re.M)
-ARTICLES = rf"(?:[、和及与，至到]?第{NUMBER}条(?:之{NUMBER}(?!款))?(?:第{NUMBER}款)?(?:第?[（(]?{NUMBER}[）)]?项)?)+"
+TO = "至到—～~-"
+ONE = rf"(?:第{NUMBER}|[0-9]{{1,4}})(?:条?[{TO}]第?{NUMBER})?条(?:之{NUMBER}(?!款))?"
+ARTICLES = rf"(?:[、和及与，{TO}]?{ONE}(?:第{NUMBER}款)?(?:第?[（(]?{NUMBER}[）)]?项)?)+"
 CODE_PARTS = "总则|物权|合同|人格权|婚姻家庭|继承|侵权责任"
 CITATION = re.compile(rf"《([^《》]{{2,60}})》(?:（[^（）]{{0,20}}）)?(?:(?:(?:{CODE_PARTS})编)?的?({ARTICLES}))?")
-PART = re.compile(rf"第({NUMBER})条(?:之({NUMBER})(?!款))?")
+PART = re.compile(rf"([{TO}])?第?({NUMBER})(?:条?[{TO}]第?({NUMBER}))?条(?:之({NUMBER})(?!款))?")
+LONGEST_RANGE = 200  # articles; a longer one is a slip of the pen
 DATE = re.compile(r"(\d{4})\s*[年-]\s*(\d{1,2})\s*[月-]\s*(\d{1,2})\s*日?")
-ENDS = re.compile(r"((?:[、和及]?《[^《》]+》)+)[^。《》]{0,12}同时废止")
+ISSUED = r"(?:[^《》。；\n]{0,60}?(?:发布|公布|颁布|印发|批准|通过|颁发)的)?"
+ENDS = re.compile(rf"((?:[，、,和及以]*{ISSUED}《[^《》]+》)+)[^。《》\n]{{0,30}}?(?:同时|即行|随之)(?:废止|失效)")
 OFFICIAL = re.compile(r"(?:修正案|决定|批复|解释|规定|办法|方案|条例|通知|意见|序言|宪法)(?:[（(][^（）()]*[）)])*$")
 HEADING = re.compile(rf"^#+\s*|^第{NUMBER}[编章节][\s　]|^附\s*则", re.M)
 CODE_PART = re.compile(rf"^民法典[·:：\-—]?(?:第[一二三四五六七]编)?(?:{CODE_PARTS})编?$")
@@ -33,7 +38,8 @@ SHORT = {"民诉法": "民事诉讼法", "刑诉法": "刑事诉讼法", "行诉
 SHORT |= {"治安处罚法": "治安管理处罚法", "道交法": "道路交通安全法", "未保法": "未成年人保护法"}
 SHORTEST_QUOTE = 10  # characters; shorter words in quotation marks are a term
 LABELS = {"in force": "现行有效", "amended": "已修改", "repealed": "已废止", "not yet in force": "尚未生效"}
-LABELS |= {"no such article": "条文不存在", "misquoted": "引文不符", "not held": "未收录"}
+LABELS |= {"no such article": "未收录", "misquoted": "现行有效", "not held": "未收录", "unverified": "未核验", "former": "已废止"}
+NOTES = {"no such article": "条文不存在", "misquoted": "引文与条文不符"}
 
 
 @lru_cache
@@ -54,18 +60,17 @@ def repeals() -> tuple[dict[str, tuple[str, str]], re.Pattern[str], tuple[str, s
     return laws, pattern, (rule["ended"].isoformat(), rule["successor"])
 
 
-@lru_cache(maxsize=20000)
-def to_number(text: str) -> int:
-    """An article number in Chinese or Arabic digits; 0 where it is none."""
-    import cn2an
+@lru_cache
+def first_days() -> dict[tuple[str, str], str]:
+    """{(law, day of the amending decision): day on which the amended text took effect}, from the same file."""
+    import yaml
 
-    plain = text.translate(str.maketrans("０１２３４５６７８９〇两", "0123456789零二"))
-    if plain.isdigit():
-        return int(plain)
-    try:
-        return int(cn2an.cn2an(plain, "smart"))
-    except (ValueError, KeyError):
-        return 0
+    table = yaml.safe_load((Path(__file__).parent / "repeals.yaml").read_text("utf-8"))
+    days = {}
+    for law, versions in table["amendments"].items():
+        for decided, effective in versions.items():
+            days[law, decided.isoformat()] = effective.isoformat()
+    return days
 
 
 def short_name(name: str) -> str:
@@ -80,7 +85,8 @@ class Law:
     """One version of a law: `articles` {"12" or "133-1": text}, `version` its latest date.
 
     `effective`: the day the text names, unless it is the first version's (older than `version`): then `version`, the day of
-    adoption, stands in. `whole`: the text of an amendment, reply or decision that is not divided into articles.
+    adoption, stands in. `since`: the day the text names, from which it ended the laws in `repeals`. `whole`: the text of an
+    amendment, reply or decision that is not divided into articles.
     """
 
     name: str
@@ -91,6 +97,7 @@ class Law:
     repeals: list[str] = field(default_factory=list)
     ended: str = ""
     whole: str = ""
+    since: str = ""
 
 
 def parse_law(text: str, title: str, item: str, hint: str = "") -> Law | None:
@@ -118,7 +125,8 @@ def parse_law(text: str, title: str, item: str, hint: str = "") -> Law | None:
     starts = re.search(r"自\s*(\d{4}年\d{1,2}月\d{1,2}日)起(?:施行|生效|实施)", whole) or re.search(
         r"(\d{4}年\d{1,2}月\d{1,2}日)\s*施行", head
     )
-    law.effective = max(_date(DATE.search(starts[1])) if starts else "", law.version)  # type: ignore[arg-type]
+    law.since = _date(DATE.search(starts[1])) if starts else ""  # type: ignore[arg-type]
+    law.effective = max(law.since, law.version)
     gone = re.search(r"(\d{4}年\d{1,2}月\d{1,2}日)起?\s*(?:废止|失效)", head)
     law.ended = _date(DATE.search(gone[1])) if gone else ""  # type: ignore[arg-type]
     for found in ENDS.finditer(whole):
@@ -135,12 +143,22 @@ def _date(found: re.Match[str]) -> str:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one citation. `state` is a key of LABELS; `not held`: the store cannot tell."""
+    """What became of one citation. `state` is a key of LABELS.
+
+    `not held`: the store has no such law; `unverified`: it has a part of the law, without this article; `former`: cited as the
+    former law that it is.
+    """
 
     law: str
     article: str
     state: str
     detail: str = ""
+
+    def line(self) -> str:
+        """As people read it: the citation, one of the six verdicts of legal databases, what was found."""
+        article = article_name(self.article) if self.article else ""
+        notes = [note for note in (NOTES.get(self.state, ""), self.detail) if note]
+        return f"《{self.law}》{article}: {LABELS[self.state]} {self.state}" + (f" ({'; '.join(notes)})" if notes else "")
 
 
 class Store:
@@ -149,18 +167,20 @@ class Store:
     def __init__(self, laws: Iterable[Law]) -> None:
         self.laws: dict[str, list[Law]] = defaultdict(list)
         for law in laws:
-            self.laws[law.name].append(law)
+            known = first_days().get((law.name, law.version))
+            self.laws[law.name].append(replace(law, effective=known) if known else law)
         for versions in self.laws.values():
             versions.sort(key=lambda law: (law.effective, law.version, law.item))
         self.ended = dict(repeals()[0])
         for law in sorted(
-            (law for versions in self.laws.values() for law in versions), key=lambda law: (law.effective, law.name)
+            (law for versions in self.laws.values() for law in versions), key=lambda law: (law.since or law.effective, law.name)
         ):
+            day = law.since or law.effective
             if law.ended:
                 self.ended.setdefault(law.name, (law.ended, "see the law's own note"))
             for name in law.repeals:
-                if name != law.name and law.effective and all(one.effective < law.effective for one in self.laws.get(name, [])):
-                    self.ended.setdefault(name, (law.effective, law.name))
+                if name != law.name and day and all(one.effective < day for one in self.laws.get(name, [])):
+                    self.ended.setdefault(name, (day, law.name))
         self.bare = bare_names([*self.laws, *self.ended])
 
     def current(self, name: str, day: datetime.date) -> list[Law]:
@@ -179,21 +199,28 @@ class Store:
         found = self.ended.get(name) or (rule if pattern.search(name) else None)
         return found if found and found[0] <= day.isoformat() else None
 
+    def article(self, name: str, article: str, day: datetime.date) -> str | None:
+        """What the article ("12", "133-1") says on a day; None where it was not in force or is not held."""
+        return next((law.articles[article] for law in self.current(name, day) if article in law.articles), None)
+
     def texts(self, name: str, article: str) -> list[str]:
         """What the article says in each version held, newest first."""
         return [law.articles[article] for law in reversed(self.laws.get(name, [])) if article in law.articles]
 
     def judge(self, text: str, day: datetime.date, bound: float = 0.6) -> list[Verdict]:
         """A verdict per citation in the text; `bound`: share of a quotation's 5-grams that the article must hold."""
+        return self.judge_found(citations(text, self.bare), day, bound)
+
+    def judge_found(self, found: Iterable[Citation], day: datetime.date, bound: float = 0.6) -> list[Verdict]:
+        """The same of what `citations` found."""
         verdicts = []
-        for name, article, quote, formerly in citations(text, self.bare):
+        for name, article, quote, formerly in found:
             gone = self.repealed(name, day)
-            if gone and not formerly:
-                verdicts.append(Verdict(name, article, "repealed", f"since {gone[0]}; now {gone[1]}"))
+            if gone:
+                detail = f"since {gone[0]}; now {gone[1]}"
+                verdicts.append(Verdict(name, article, "former" if formerly else "repealed", detail))
             elif name not in self.laws:
                 verdicts.append(Verdict(name, article, "not held"))
-            elif gone:
-                verdicts.append(Verdict(name, article, "in force", "named as former law"))
             else:
                 state, detail = self._article(name, article, quote, day, bound)
                 verdicts.append(Verdict(name, article, state, detail))
@@ -209,11 +236,14 @@ class Store:
         if not article:
             return "in force", ""
         if not held and not _complete(current, article):
-            return "not held", ""
+            return "unverified", "only a part of the law is held"
         if not held:
+            later = [law.effective for law in self.laws[name] if article in law.articles and law.effective > day.isoformat()]
+            if later:
+                return "not yet in force", f"from {min(later)}"
             return ("amended", "the article is gone from the version in force") if versions else ("no such article", "")
-        if quote and max(_share(quote, one) for one in held) < bound:
-            old = any(_share(quote, one) >= bound for one in versions)
+        if quote and not any(fits(quote, one, bound) for one in held):
+            old = any(fits(quote, one, bound) for one in versions)
             return ("amended", "the words of another version") if old else ("misquoted", held[0][:80])
         return "in force", ""
 
@@ -233,11 +263,21 @@ def unite(parts: list[Law]) -> None:
             law.version, law.effective = version, effective
 
 
+def is_part(title: str) -> bool:
+    """Whether a page's title is that of a part: 第三编 合同, 附则, 序言, 修正案."""
+    return bool(re.match(r"第.{1,3}[编章]|[总分附]则$|序言$|修正案", title))
+
+
+def is_decision(title: str) -> bool:
+    """Whether it is a decision or amendment that stands beside a law, not the law."""
+    return bool(re.search(r"决定$|修正案|解释$", title))
+
+
 def part_title(title: str, above: str) -> str:
     """The law's name for a file in a code's folder: the code's for its parts, the file's own for amendments and decisions."""
     if title.startswith("修正案"):
         return above + title
-    return above if re.match(r"第.{1,3}[编章]|[总分附]则|序言", title) or not OFFICIAL.search(title) else title
+    return above if is_part(title) or not OFFICIAL.search(title) else title
 
 
 def parse_document(text: str, title: str, item: str, hint: str = "") -> Law | None:
@@ -249,18 +289,16 @@ def parse_document(text: str, title: str, item: str, hint: str = "") -> Law | No
     return Law(short_name(title), day, day, item, whole=text)
 
 
-def _share(quote: str, article: str) -> float:
-    wanted = grams(quote)
-    return len(wanted & grams(article)) / len(wanted) if wanted else 1.0
-
-
 def bare_names(names: Iterable[str]) -> re.Pattern[str]:
     """Laws named without brackets right before an article number: 刑法第二百六十四条."""
     words = sorted({name for name in names if 2 <= len(name) <= 20}, key=lambda name: (-len(name), name))
     return re.compile(rf"(?<!《)(?<!劳动)({'|'.join(map(re.escape, words))})的?({ARTICLES})" if words else r"(?!)")
 
 
-def citations(text: str, bare: re.Pattern[str] | None = None) -> Iterator[tuple[str, str, str, bool]]:
+Citation = tuple[str, str, str, bool]
+
+
+def citations(text: str, bare: re.Pattern[str] | None = None) -> Iterator[Citation]:
     """(law, article or "", quotation or "", cited as former law) of every citation in order; `bare`: names without brackets."""
     found = list(CITATION.finditer(text))
     taken = [(one.start(), one.end()) for one in found]
@@ -273,9 +311,21 @@ def citations(text: str, bare: re.Pattern[str] | None = None) -> Iterator[tuple[
         parts = list(PART.finditer(one[2] or ""))
         if not parts:
             yield short_name(one[1]), "", "", formerly
-        for part in parts:
-            article = str(to_number(part[1])) + (f"-{to_number(part[2])}" if part[2] else "")
+        for article in _numbers(parts):
             yield short_name(one[1]), article, _quotation(after) if len(parts) == 1 else "", formerly
+
+
+def _numbers(parts: list[re.Match[str]]) -> Iterator[str]:
+    """The articles in order; 第三条至第五条 and 第三至五条 are three. A 之一 ends a range at its article."""
+    last = 0
+    for part in parts:
+        first, end = to_number(part[2]), to_number(part[3]) if part[3] else 0
+        if part[1] and last < first <= last + LONGEST_RANGE:
+            yield from map(str, range(last + 1, first))
+        last = end if first < end <= first + LONGEST_RANGE else first
+        names = [str(number) for number in range(first, last + 1)]
+        yield from names[:-1]
+        yield names[-1] + (f"-{to_number(part[4])}" if part[4] else "")
 
 
 def _quotation(after: str) -> str:
@@ -298,21 +348,37 @@ def read_store(path: Path) -> Store:
     return Store(Law(**json.loads(line)) for line in path.read_text("utf-8").splitlines())
 
 
+def newest_store() -> Path | None:
+    """statutes.jsonl of the artifact of data.clean that was made last, or None."""
+    from legal_tasks import step
+
+    found = [
+        path for path in (step.store().root / "data.clean").glob("*/statutes.jsonl") if path.with_name("manifest.json").is_file()
+    ]
+    return max(found, key=lambda path: (path.stat().st_mtime, path), default=None)
+
+
 def command(argv: list[str] | None = None) -> int:
-    """Print a line per citation of a text with its verdict."""
+    """Print a line per citation of a text with its verdict; 0 done, 2 the caller can fix it."""
     parser = argparse.ArgumentParser(prog="python -m legal_tasks.data.statutes", description=__doc__)
     parser.add_argument("action", choices=["check"])
-    parser.add_argument("text")
-    parser.add_argument("--store", type=Path, required=True, help="statutes.jsonl of data.clean's artifact")
-    parser.add_argument("--as-of", type=datetime.date.fromisoformat, default=datetime.date.today())
+    parser.add_argument("text", help="the text; - reads standard input")
+    parser.add_argument("--store", type=Path, help="statutes.jsonl of data.clean's artifact (default: the newest in the store)")
+    parser.add_argument("--as-of", type=datetime.date.fromisoformat, default=datetime.date.today(), help="default: today")
     arguments = parser.parse_args(argv)
-    if not arguments.store.is_file():
-        print(f"error: --store {arguments.store} is not a file; name statutes.jsonl of data.clean's artifact", file=sys.stderr)
+    path = arguments.store or newest_store()
+    if path is None:
+        print("error: there is no statute store yet: run make prepare or make retrain, or name one by --store", file=sys.stderr)
         return 2
-    for verdict in read_store(arguments.store).judge(arguments.text, arguments.as_of):
-        article = f"第{verdict.article}条" if verdict.article else ""
-        detail = f" ({verdict.detail})" if verdict.detail else ""
-        print(f"《{verdict.law}》{article}: {LABELS[verdict.state]} {verdict.state}{detail}")
+    if not path.is_file():
+        print(f"error: --store {path} is not a file; name statutes.jsonl of data.clean's artifact", file=sys.stderr)
+        return 2
+    text = sys.stdin.read() if arguments.text == "-" else arguments.text
+    verdicts = read_store(path).judge(text, arguments.as_of)
+    for verdict in verdicts:
+        print(verdict.line())
+    if not verdicts:
+        print("no citation of a law was found in the text")
     return 0
 
 

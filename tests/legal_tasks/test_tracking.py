@@ -85,6 +85,14 @@ def test_a_report_is_kept_with_its_run(seat, tmp_path):
     assert "可以发布" in Path(kept).read_text("utf-8")
 
 
+def test_files_of_a_step_are_put_into_its_run(seat, tmp_path):
+    (tmp_path / "card.html").write_text("<p>1</p>")
+    with tracking.step_run("data.check", "key9", {}, {}):
+        tracking.log_file(tmp_path / "card.html", "data_card")
+    (child,) = runs(seat, "data.check")
+    assert [file.path for file in seat.list_artifacts(child.info.run_id, "data_card")] == ["data_card/card.html"]
+
+
 def test_a_failed_step_is_failed_and_closing_ends_the_parent(seat):
     with pytest.raises(RuntimeError), tracking.step_run("data.clean", "key2", {}, {}):
         raise RuntimeError("planted")

@@ -41,6 +41,8 @@ def test_items_and_what_is_broken(tmp_path):
     assert item["fields"] == {"instruction": "问？", "output": "答。"} and item["format"] == "jsonl"
     [exam] = lines(tmp_path / "o" / "exams" / "e.jsonl")
     assert exam["options"] == {"A": "甲", "B": "乙", "C": "丙"} and exam["answer"] == ["A", "B"]
+    questions = [(row["line"], row["question"], row["options"]) for row in lines(tmp_path / "o" / "exam_questions.jsonl")]
+    assert questions == [(1, "谁立法？", ["甲", "乙", "丙"]), (2, "坏题", ["甲", "乙"])]
     assert report.exams["e"]["in"] == 2 and sum(report.exams["e"]["left_out"].values()) == 1
 
 
@@ -111,3 +113,15 @@ def test_prompts_for_refusal_and_for_advice(tmp_path):
     kinds = {"unsafe": "refusal", "safe": "over_refusal"}
     assert {label: normalise({"id": "1", "prompt": "问", "label": label}, "x", 1)[0]["kind"] for label in kinds} == kinds
     assert normalise({"prompt": "能否？", "domain_en": "law", "domain_zh": "法"}, "x", 1)[0]["kind"] == "answer"
+
+
+def test_questions_in_taught_words_are_not_kept_out(tmp_path):
+    rows = [
+        {"id": n, "kind": "choice", "question": f"问{n}？", "wording": w, "options": {"A": "甲", "B": "乙"}, "answer": ["A"]}
+        for n, w in (("1", "seen"), ("2", "unseen"))
+    ]
+    path = world(tmp_path / "w", exams=[{"name": "e", "path": "own.jsonl"}])
+    (tmp_path / "w" / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    go(path, tmp_path / "o")
+    assert [row["line"] for row in lines(tmp_path / "o" / "exam_questions.jsonl")] == [2]
+    assert len(lines(tmp_path / "o" / "exams" / "e.jsonl")) == 2

@@ -174,3 +174,12 @@ def test_a_sentence_of_a_real_file_is_forgotten_wherever_it_stands(seat, shared_
     again, _ = prepare(seat)
     assert again["report"]["items"]["collected"] == first["report"]["items"]["collected"] - meant
     assert again["report"]["items"]["set_aside"]["forgotten"] == meant
+
+
+def test_what_cleaning_remembers_of_documents_is_gone_too(seat, capsys):
+    prepare(seat)
+    memory = seat / "var" / "store" / ".documents"
+    kept = b"".join(path.read_bytes() for path in memory.iterdir())
+    assert "请保存工资条".encode() in kept
+    assert command("--subject", PERSON, "--subject", NUMBER, capsys=capsys)[0] == 0
+    assert not memory.exists()

@@ -3,6 +3,7 @@
 import datetime
 import json
 import os
+import random
 import re
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import yaml
 
 from legal_tasks.data import statutes
-from legal_tasks.data.formats import numeral
+from legal_tasks.data.numerals import numeral
 from legal_tasks.data.prepare import command, prepare
 from legal_tasks.records import read_records
 
@@ -77,8 +78,44 @@ def test_relatives_do_not_cross(embedded):
 def test_the_same_sources_give_the_same_bytes(embedded, home, monkeypatch):
     monkeypatch.setenv("LEXLOOP_STORE", str(home / "another"))
     prepare(str(home / "world" / "sources.yaml"), home / "again", "small")
-    for name in ("train.jsonl", "validation.jsonl", "set_aside.jsonl", "statutes.jsonl", "card.md"):
-        assert (home / "again" / name).read_bytes() == (home / "out" / name).read_bytes()
+    for path in sorted((home / "out").rglob("*.*")):
+        if path.name != "report.json":  # it holds seconds
+            assert (home / "again" / path.relative_to(home / "out")).read_bytes() == path.read_bytes(), path.name
+
+
+def test_datasets_and_pandas_read_the_delivered_set(embedded):
+    datasets, pandas = pytest.importorskip("datasets"), pytest.importorskip("pandas")
+    _, report, output = embedded
+    loaded = datasets.load_dataset("parquet", data_dir=str(output / "dataset"), cache_dir=str(output.parent / "cache"))
+    assert {name: len(part) for name, part in loaded.items()} == {n: report[n] for n in ("train", "validation")}
+    first = next(read_records(output / "train.jsonl"))
+    assert loaded["train"][0]["instruction"] == first.instruction and loaded["train"][0]["history"] == first.history
+    assert len(pandas.read_parquet(output / "dataset")) == report["train"] + report["validation"]
+
+
+def test_llama_factory_finds_its_files(embedded):
+    _, report, output = embedded
+    info = json.loads((output / "alpaca" / "dataset_info.json").read_text("utf-8"))
+    rows_ = json.loads((output / "alpaca" / info["legal_train"]["file_name"]).read_text("utf-8"))
+    assert len(rows_) == report["train"] and set(info["legal_train"]["columns"].values()) == rows_[0].keys()
+
+
+def test_the_report_has_the_agreed_keys(embedded):
+    _, report, _ = embedded
+    top = "items hits derived personal_data contaminated train validation seconds items_per_second sources"
+    assert set(report) == set(top.split()) and set(report["items"]) == {"in", "used", "reference", "set_aside"}
+    assert all(set(row) == {"name", "in", "used", "reference", "set_aside"} for row in report["sources"])
+
+
+def test_the_card_tells_the_funnel_and_names_the_splits(embedded):
+    _, report, output = embedded
+    card = (output / "README.md").read_text("utf-8")
+    head = yaml.safe_load(card.split("---")[1])
+    assert {part["path"] for part in head["configs"][0]["data_files"]} == {"dataset/train.parquet", "dataset/validation.parquet"}
+    assert f"| in | {report['items']['in']} |" in card and "![Funnel](funnel.svg)" in card
+    assert f">{report['items']['used']:,}<" in (output / "funnel.svg").read_text("utf-8")
+    page = (output / "card.html").read_text("utf-8")
+    assert page.count("<svg") == 2 and "src=" not in page and len(page) < 2_000_000
 
 
 def test_bounds_stop_the_run_with_a_message(embedded, home, capsys):
@@ -178,6 +215,36 @@ def test_real_parties_are_not_named(real):
     left = [(locator, name) for locator, name in names if any(name in text for text in texts[locator])]
     assert len(names) > 150 and len(left) <= 0.02 * len(names), left
     assert report_of(output)["personal_data"]["姓名"] > 1000
+
+
+def test_real_files_renamed_and_shuffled_give_the_same_result(real, home):
+    report, _, shared = real
+    dice = random.Random(5)
+    config = yaml.safe_load((home / "real.yaml").read_text("utf-8"))
+    for number, entry in enumerate(config["sources"]):
+        entry["path"], entry["name"] = str(shuffled(Path(entry["path"]), home / f"s{number}", dice)), Path(entry["path"]).stem
+    dice.shuffle(config["sources"])
+    (home / "shuffled.yaml").write_text(yaml.safe_dump(config), "utf-8")
+    again = prepare(str(home / "shuffled.yaml"), home / "shuffled", "small")
+    for name in ("seconds", "items_per_second"):
+        del again[name]
+    assert again == {name: report[name] for name in again}
+
+
+def shuffled(path: Path, target: Path, dice: random.Random) -> Path:
+    """A copy with other names; the elements of a list in another order."""
+    target.mkdir()
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    for file in files:
+        folder = target / file.relative_to(path).parent if path.is_dir() else target
+        folder.mkdir(parents=True, exist_ok=True)
+        text = file.read_text("utf-8")
+        if file.suffix == ".json":
+            lines = text.splitlines() if text.lstrip().startswith("{") else json.loads(text)
+            dice.shuffle(lines)
+            text = "\n".join(lines) if text.lstrip().startswith("{") else json.dumps(lines, ensure_ascii=False)
+        (folder / f"{dice.randrange(10**9)}{'.txt' if file.suffix == '.json' else file.suffix}").write_text(text, "utf-8")
+    return target
 
 
 def report_of(output):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from legal_tasks.data.check import scan
 from legal_tasks.data.privacy import Masker, valid_card, valid_resident_id
+from legal_tasks.data.scan import scan
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,14 @@ from legal_tasks.data.privacy import Masker, valid_card, valid_resident_id
         ("男，1985年3月2日出生，汉族", "出生日期"),
         ("李某，住云州市河东区灯市路24号。", "住址"),
         ("持护照E12345678入境", "护照号"),
+        ("持E12345678号护照入境", "护照号"),
+        ("身份证号 110105 19491231 002X。", "身份证号"),
+        ("身份证号110105194912310021。", "证件号"),
+        ("账号120912345678901234收", "账号"),
+        ("电话(010)62345678转", "固定电话"),
+        ("打１３８１２３４５６７８找我", "手机号"),
+        ("微信zhang_san88加我", "微信号"),
+        ("地址：云州市河东区灯市路24号院3号楼402室可以去", "住址"),
     ],
 )
 def test_each_kind_is_masked(text, kind):
@@ -80,3 +88,26 @@ def test_the_scan_finds_what_nobody_masked():
     assert scan("卡6222021234567890128") == (["bank card"] if valid_card("6222021234567890128") else [])
     assert scan("卡6222021234567894") == (["bank card"] if valid_card("6222021234567894") else [])
     assert any(scan(f"卡622202123456789{last}") == ["bank card"] for last in range(10))
+
+
+def test_people_who_are_introduced_in_a_dialog():
+    text = "我叫陆海灯，房东孙明，不退押金。孙明，说要扣钱。丈夫马上，就到。张三，是举例。"
+    assert Masker("salt").speakers(text) == ["陆海灯", "孙明"]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("座机010-62345678", "landline"),
+        ("打(0755)82345678", "landline"),
+        ("驾驶京A12345", "plate"),
+        ("护照号E12345678", "passport"),
+        ("QQ：12345678", "QQ"),
+        ("微信号：zhang_88", "WeChat"),
+        ("微信号：zhang88", "WeChat"),
+        ("1985年3月2日出生", "birth date"),
+        ("第一千一百九十八条，2021年1月1日，（2015）刑立他字第3号", ""),
+    ],
+)
+def test_the_scan_knows_the_kinds_without_the_maskers_patterns(text, kind):
+    assert scan(text) == ([kind] if kind else [])

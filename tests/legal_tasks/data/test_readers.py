@@ -95,8 +95,7 @@ def test_a_docx_and_a_pdf_without_text_are_told_apart_from_broken_ones():
     assert "no text" in readers.binary_pieces(scan.getvalue(), "pdf")[0].broken
     with pytest.raises(readers.Unreadable, match="no whole PDF"):
         readers.binary_pieces(b"%PDF-1.4 cut off", "pdf")
-    with pytest.raises(readers.Unreadable, match="archive"):
-        readers.binary_form(b"PK\x03\x04 some.txt")
+    assert readers.binary_form(b"PK\x03\x04 some.txt") == "zip"
 
 
 def test_parquet_rows_are_items():
@@ -108,3 +107,22 @@ def test_parquet_rows_are_items():
     data = out.getvalue()
     assert readers.binary_form(data) == "parquet"
     assert [piece.fields["answer"] for piece in readers.binary_pieces(data, "parquet")] == ["答", "再答"]
+
+
+def test_a_name_said_twice_and_nan_cost_their_element_only():
+    text = '[{"q": "甲"}, {"q": 1, "q": 2}, {"q": NaN}, {"q": "丁"}]'
+    found = readers.pieces(text, "json")
+    assert [piece.fields and piece.fields["q"] for piece in found] == ["甲", None, None, "丁"]
+    assert [piece.reason for piece in found if piece.broken] == ["ambiguous", "ambiguous"]
+    assert readers.pieces('{"q": 1, "q": 2}\n{"q": 3}\n', "jsonl")[0].reason == "ambiguous"
+
+
+def test_a_stray_quote_costs_its_row_only():
+    found = readers.pieces('q,a\n甲,"乙\n丙,丁\n"戊\n己",庚\n', "csv")
+    assert [piece.fields for piece in found if piece.fields] == [{"q": "丙", "a": "丁"}, {"q": "戊\n己", "a": "庚"}]
+    assert [piece.broken is not None for piece in found] == [True, False, False]
+
+
+def test_what_holds_nothing_is_empty_and_what_is_endless_is_too_long():
+    [empty, long] = readers.pieces('{"a": "", "b": [null]}\n{"a": "' + "字" * (readers.LONGEST + 1) + '"}\n', "jsonl")
+    assert (empty.reason, long.reason) == ("empty", "too_long")

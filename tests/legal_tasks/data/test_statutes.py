@@ -60,7 +60,7 @@ def test_verdicts(store):
     assert states(store, "依照《河灯管理法》第三条之一、第四条处理。") == ["in force", "in force"]
     assert states(store, "依照《河灯管理法》第九十九条处理。") == ["no such article"]
     assert states(store, "依照《放灯暂行办法》第一条须经许可。") == ["repealed"]
-    assert states(store, "原《放灯暂行办法》第一条曾有规定。") == ["in force"]
+    assert states(store, "原《放灯暂行办法》第一条曾有规定。") == ["former"]
     assert states(store, "根据《合同法》第五十二条，根据合同法第五十二条，根据《劳动合同法》第十条") == [
         "repealed",
         "repealed",
@@ -85,7 +85,74 @@ def test_command(tmp_path, store, capsys):
     assert (
         statutes.command(["check", "《放灯暂行办法》第一条", "--store", str(tmp_path / "s.jsonl"), "--as-of", "2026-11-01"]) == 0
     )
-    assert "repealed (since 2020-01-01; now 河灯管理法)" in capsys.readouterr().out
+    assert capsys.readouterr().out == "《放灯暂行办法》第一条: 已废止 repealed (since 2020-01-01; now 河灯管理法)\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "day", "line"),
+    [
+        ("《河灯管理法》第二条", "2026-11-01", "《河灯管理法》第二条: 现行有效 in force"),
+        ("《河灯管理法》第二条", "2019-12-31", "《河灯管理法》第二条: 尚未生效 not yet in force (from 2020-01-01)"),
+        ("《河灯管理法》第四十条", "2026-11-01", "《河灯管理法》第四十条: 未收录 no such article (条文不存在)"),
+        ("《孔明灯法》第一条", "2026-11-01", "《孔明灯法》第一条: 未收录 not held"),
+        ("原《放灯暂行办法》第一条", "2026-11-01", "《放灯暂行办法》第一条: 已废止 former (since 2020-01-01"),
+        ("《婚姻法》第三十条", "2026-11-01", "《婚姻法》第三十条: 已废止 repealed (since 2021-01-01"),
+    ],
+)
+def test_people_read_one_of_six_verdicts(store, text, day, line):
+    [verdict] = store.judge(text, datetime.date.fromisoformat(day))
+    assert verdict.line().startswith(line)
+
+
+def test_the_command_finds_the_newest_store_and_says_when_there_is_none(tmp_path, store, monkeypatch, capsys):
+    monkeypatch.setenv("LEXLOOP_STORE", str(tmp_path))
+    assert statutes.command(["check", "《河灯管理法》第二条"]) == 2 and "make prepare" in capsys.readouterr().err
+    folder = tmp_path / "data.clean" / "k"
+    folder.mkdir(parents=True)
+    statutes.write_store(folder / "statutes.jsonl", [law for versions in store.laws.values() for law in versions])
+    (folder / "manifest.json").write_text("{}")
+    assert statutes.command(["check", "《河灯管理法》第二条", "--as-of", "2026-11-01"]) == 0
+    assert "现行有效" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["《河灯管理法》第二条至第四条", "河灯管理法第二至四条", "《河灯管理法》第2条-第4条"])
+def test_a_range_is_all_its_articles(store, text):
+    assert [(v.article, v.state) for v in store.judge(text, DAY)] == [(n, "in force") for n in ("2", "3", "4")]
+
+
+def test_what_an_article_says_on_a_day(store):
+    assert store.article("放灯暂行办法", "1", datetime.date(2015, 1, 1)) == "放灯须经许可。"
+    assert store.article("放灯暂行办法", "1", DAY) is None and store.article("河灯管理法", "9", DAY) is None
+
+
+def test_an_amended_text_takes_effect_on_the_day_that_its_decision_names():
+    law = statutes.parse_law("# 反垄断法\n\n根据2022年6月24日的决定修正\n\n第一条 预防垄断。\n", "反垄断法", "a")
+    held = statutes.Store([law])
+    assert [held.judge("《反垄断法》第一条", datetime.date(2022, m, 1))[0].state for m in (7, 8)] == [
+        "not yet in force",
+        "in force",
+    ]
+
+
+def test_an_article_that_only_a_later_version_has_is_not_yet_in_force():
+    new = version("2022年6月1日", "三。").articles | {"4": "四。"}
+    both = statutes.Store([version("2010年1月1日", "三。"), statutes.Law("灯会条例", "2022-06-01", "2022-06-01", "b", new)])
+    verdicts = [both.judge("《灯会条例》第四条", datetime.date(year, 1, 1))[0] for year in (2021, 2023)]
+    assert [(v.state, v.detail) for v in verdicts] == [("not yet in force", "from 2022-06-01"), ("in force", "")]
+
+
+def test_a_part_of_a_law_cannot_tell_what_is_not_in_it():
+    part = statutes.Store([statutes.Law("灯典", "2020-01-01", "2020-01-01", "a", {"7": "七。"})])
+    assert part.judge("《灯典》第九条", DAY)[0].line() == "《灯典》第九条: 未核验 unverified (only a part of the law is held)"
+
+
+def test_a_repeal_counts_from_the_first_day_of_the_repealing_law_and_lists_are_read():
+    text = (
+        "# 灯具条例\n\n2003年9月3日公布 2020年11月29日修订\n\n第一条 灯具须合格。\n\n第二条 本条例自2003年11月1日起施行。"
+        "1990年5月7日国务院发布的《灯具管理办法》，1991年1月1日国务院批准的《灯芯规定》同时废止。\n"
+    )
+    held = statutes.Store([statutes.parse_law(text, "灯具条例", "a")])
+    assert held.ended["灯具管理办法"] == held.ended["灯芯规定"] == ("2003-11-01", "灯具条例")
 
 
 def version(day, third):

@@ -1,0 +1,221 @@
+"""The data card: Hugging Face metadata, the funnel as a picture, accounts, licences, lengths, examples, pairs, changes.
+
+One list of sections is rendered twice, as Markdown (README.md) and as a page that needs nothing else (card.html).
+"""
+
+from __future__ import annotations
+
+import io
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from legal_tasks.records import Record
+
+LENGTHS = (50, 100, 200, 400, 800, 1600, 3200, 6400)  # characters: upper ends of the histogram's classes
+EXAMPLES, PAIRS = 3, 50  # shown per rule, and in all
+READ = ("unreadable", "broken", "empty", "encoding")
+FORM = ("no_answer", "no_articles", "no_reasoning", "too_short", "too_long")
+REPEATED = ("duplicate", "near_duplicate")
+SIZES = ((1000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+
+
+@dataclass
+class Facts:
+    """What the card tells. `clean`: the report of data.clean; `halves`: records per split, where they are split yet."""
+
+    records: list[Record]
+    clean: dict[str, Any]
+    set_aside: list[dict[str, Any]]
+    pairs: list[dict[str, Any]]
+    changes: list[dict[str, Any]] = field(default_factory=list)
+    as_of: str = ""
+    halves: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class Section:
+    """A heading with a text, a table (head, rows) or a picture (SVG) below it."""
+
+    title: str
+    text: str = ""
+    head: tuple[str, ...] = ()
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
+    picture: str = ""  # file name
+
+
+def lengths(records: Iterable[Record]) -> list[int]:
+    """Characters of each record, all turns."""
+    return [
+        sum(map(len, (*(part for turn in record.history for part in turn), record.instruction, record.input, record.output)))
+        for record in records
+    ]
+
+
+def funnel(items: dict[str, Any]) -> list[tuple[str, int]]:
+    """(stage, items left after it) from all that came in to what is used."""
+    aside = items["set_aside"]
+    named = {*READ, *FORM, *REPEATED, "exam_leak"}
+    left = items["in"]
+    stages = [("in", left)]
+    groups = [("readable", READ), ("parsed", FORM), ("rules kept", tuple(set(aside) - named)), ("no exam leak", ("exam_leak",))]
+    for name, reasons in [*groups, ("no duplicate", REPEATED)]:
+        left -= sum(aside.get(reason, 0) for reason in reasons)
+        stages.append((name, left))
+    return [*stages, ("used", items["used"])]
+
+
+def bars(rows: list[tuple[str, int]], title: str) -> str:
+    """Horizontal bars with their numbers as SVG; the same rows give the same bytes, and text stays text."""
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "lexloop", "font.family": "sans-serif"}):
+        figure = Figure(figsize=(7, 0.5 + 0.36 * len(rows)), layout="constrained")
+        FigureCanvasSVG(figure)
+        axes = figure.subplots()
+        names, values = [name for name, _ in rows], [value for _, value in rows]
+        drawn = axes.barh(range(len(rows)), values, color="#2b6cb0")
+        axes.bar_label(drawn, labels=[f"{value:,}" for value in values], padding=3)
+        axes.set_yticks(range(len(rows)), names)
+        axes.invert_yaxis()
+        axes.set_title(title)
+        axes.set_xlim(0, max([*values, 1]) * 1.15)
+        axes.spines[["top", "right"]].set_visible(False)
+        out = io.StringIO()
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    return out.getvalue()
+
+
+def _histogram(records: list[Record]) -> list[tuple[str, int]]:
+    counts: Counter[int] = Counter(
+        next((n for n, end in enumerate(LENGTHS) if size < end), len(LENGTHS)) for size in lengths(records)
+    )
+    names = [f"< {end}" for end in LENGTHS] + [f"≥ {LENGTHS[-1]}"]
+    return [(name, counts[number]) for number, name in enumerate(names)]
+
+
+def sections(facts: Facts) -> list[Section]:
+    """The card's contents in order."""
+    items, records = facts.clean["records"], facts.records
+    aside = [(f"set aside: {reason}", count) for reason, count in sorted(items["set_aside"].items())]
+    fates = [("in", items["in"]), ("used", items["used"]), ("reference (statute store)", items["reference"]), *aside]
+    made = f"{len(records)} records were made of them, {items['derived']} derived from a larger item."
+    if facts.halves:
+        made += " " + ", ".join(f"{name}: {count}" for name, count in facts.halves.items()) + "."
+    found = [
+        Section("Funnel", "What became of the source items.", picture="funnel.svg"),
+        Section("Items", made, ("fate", "items"), fates),
+        Section(
+            "Hits",
+            "All hits of each rule, not only those where it was first.",
+            ("rule", "hits"),
+            sorted(facts.clean["hits"].items()),
+        ),
+        Section("Sources", "", ("name", "in", "used", "reference", "set aside"), _sources(facts)),
+    ]
+    for title, values in (
+        ("Categories", (r.category for r in records)),
+        ("Licences", (str(r.provenance.get("licence")) for r in records)),
+    ):
+        found.append(Section(title, "", ("name", "records"), sorted(Counter(values).items())))
+    found.append(Section("Lengths", "Characters of a record, all turns.", picture="lengths.svg"))
+    personal = sorted(facts.clean["personal_data"].items())
+    note = "Replaced by pseudonyms that stay the same within a document. People are found by patterns, without a model."
+    found.append(Section("Personal data", note, ("kind", "replaced"), personal))
+    found.append(
+        Section("Examples of what was set aside", "", ("reason", "source", "place", "beginning or detail"), _examples(facts))
+    )
+    pairs = [(p["exam"], p["line"], p["source"], p["item"], p["score"], p["rule"]) for p in facts.pairs[:PAIRS]]
+    text = (
+        f"{len(facts.pairs)} pairs of an exam question and an item; the first {len(pairs)}."
+        if pairs
+        else "No item stands in an exam."
+    )
+    found.append(Section("Contamination", text, ("exam", "line", "source", "item", "score", "rule"), pairs))
+    changes = [(row["what"], row["name"], row["before"], row["now"]) for row in facts.changes]
+    text = "" if changes else "There is no earlier month to compare with."
+    return [*found, Section("Changes against the month before", text, ("what", "name", "before", "now"), changes)]
+
+
+def _sources(facts: Facts) -> list[tuple[Any, ...]]:
+    return [(row["name"], row["in"], row["used"], row["reference"], row["set_aside"]) for row in facts.clean["sources"]]
+
+
+def _examples(facts: Facts) -> list[tuple[Any, ...]]:
+    shown: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
+    for row in facts.set_aside:
+        if len(shown[row["reason"]]) < EXAMPLES:
+            words = (row.get("detail") or row.get("excerpt") or "")[:100]
+            shown[row["reason"]].append((row["reason"], row["source"], row["locator"], " ".join(words.split())))
+    return [example for _, examples in sorted(shown.items()) for example in examples]
+
+
+def head(facts: Facts) -> str:
+    """The metadata block that the Hugging Face hub reads; the splits are the Parquet files in dataset/."""
+    import yaml
+
+    count = len(facts.records)
+    values: dict[str, Any] = {
+        "pretty_name": f"Chinese law instructions{', ' + facts.as_of if facts.as_of else ''}",
+        "language": ["zh"],
+        "license": "other",
+        "size_categories": [next((name for end, name in SIZES if count < end), "n>1M")],
+        "task_categories": ["text-generation", "question-answering"],
+        "source_datasets": ["original"],
+        "tags": ["legal"],
+    }
+    if facts.halves:
+        files = [{"split": name, "path": f"dataset/{name}.parquet"} for name in facts.halves]
+        values["configs"] = [{"config_name": "default", "data_files": files}]
+    return f"---\n{yaml.safe_dump(values, allow_unicode=True, sort_keys=False)}---\n"
+
+
+def _cell(value: Any) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+
+
+def markdown(facts: Facts) -> str:
+    """README.md of a data set."""
+    lines = [head(facts), "# Data card", ""]
+    for part in sections(facts):
+        lines += [f"## {part.title}", ""]
+        lines += [part.text, ""] if part.text else []
+        lines += [f"![{part.title}]({part.picture})", ""] if part.picture else []
+        if part.rows:
+            lines += [f"| {' | '.join(part.head)} |", "|" + "---|" * len(part.head)]
+            lines += [f"| {' | '.join(map(_cell, row))} |" for row in part.rows] + [""]
+    return "\n".join(lines)
+
+
+PAGE = """<!doctype html>
+<html lang="zh"><head><meta charset="utf-8"><title>Data card</title><style>
+body{font:15px/1.5 sans-serif;max-width:60em;margin:2em auto;padding:0 1em}table{border-collapse:collapse}
+td,th{border:1px solid #ccc;padding:.2em .6em;text-align:left}td.n{text-align:right}svg{max-width:100%;height:auto}
+</style></head><body><h1>Data card{{ " " + as_of if as_of }}</h1>
+{% for part in sections %}<h2>{{ part.title }}</h2>{% if part.text %}<p>{{ part.text }}</p>{% endif %}
+{% if part.picture %}{{ pictures[part.picture] }}{% endif %}
+{% if part.rows %}<table><tr>{% for name in part.head %}<th>{{ name }}</th>{% endfor %}</tr>
+{% for row in part.rows %}<tr>{% for cell in row %}
+<td{% if cell is number %} class="n"{% endif %}>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}</table>{% endif %}{% endfor %}</body></html>
+"""
+
+
+def write(folder: Path, facts: Facts) -> None:
+    """README.md, card.html, funnel.svg and lengths.svg in `folder`."""
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+    pictures = {"funnel.svg": bars(funnel(facts.clean["records"]), "source items left after each stage")}
+    pictures["lengths.svg"] = bars(_histogram(facts.records), "records by length in characters")
+    for name, svg in pictures.items():
+        (folder / name).write_text(svg, "utf-8")
+    (folder / "README.md").write_text(markdown(facts), "utf-8")
+    inline = {name: Markup(svg[svg.index("<svg") :]) for name, svg in pictures.items()}
+    template = Environment(autoescape=True).from_string(PAGE)
+    page = template.render(sections=sections(facts), pictures=inline, as_of=facts.as_of)
+    (folder / "card.html").write_text(page, "utf-8")

@@ -1,0 +1,40 @@
+"""Slips are told from another text of the same template."""
+
+import random
+
+import pytest
+
+from legal_tasks.data.variants import is_variant
+
+FORM = (
+    "甲方{name}将位于{place}的房屋租给乙方，月租金{rent}元，租期自{day}起。乙方应当按时支付租金，不得转租；"
+    "甲方应当保证房屋可以正常居住使用，并负责主要结构的维修养护。争议由房屋所在地的人民法院管辖。"
+)
+ONE = FORM.format(name="陆海灯", place="云州市河东区灯市路", rent="三千五百", day="2021年3月5日")
+OTHER = FORM.format(name="孙明", place="昌平县东关镇", rent="九百", day="2019年11月20日")
+
+
+def test_another_filling_of_a_template_is_a_variant():
+    assert is_variant(ONE, OTHER)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_scattered_slips_are_a_copy(seed):
+    dice, chars = random.Random(seed), list(ONE)
+    for start in (0, 30, 60, 90):  # four slips, none beside another
+        chars[start + dice.randrange(20)] = "误"
+    assert not is_variant(ONE, "".join(chars))
+
+
+def test_reordered_sentences_and_a_longer_copy_are_copies():
+    parts = ONE.split("。")
+    assert not is_variant(ONE, "。".join(parts[1:] + parts[:1]))
+    assert not is_variant(ONE, ONE + "本合同一式两份，双方各执一份，自签字之日起生效。")
+
+
+def test_one_other_word_is_a_slip():
+    assert not is_variant(ONE, ONE.replace("不得", "切勿"))
+
+
+def test_a_changed_number_is_a_variant():
+    assert is_variant("罚款三千元，限期三十日内缴纳。", "罚款五千元，限期五十日内缴纳。")
