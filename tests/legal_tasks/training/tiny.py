@@ -42,7 +42,9 @@ def make_tokenizer(plain_space: bool = False):
     )
 
 
-def make_base(folder: Path, hidden: int = 128, layers: int = 2, seed: int = 0, plain_space: bool = False) -> Path:
+def make_base(
+    folder: Path, hidden: int = 128, layers: int = 2, seed: int = 0, plain_space: bool = False, tied: bool = True
+) -> Path:
     """A random LlamaForCausalLM of about half a million parameters, saved in float32, with its tokenizer."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -57,7 +59,7 @@ def make_base(folder: Path, hidden: int = 128, layers: int = 2, seed: int = 0, p
         num_attention_heads=4,
         num_key_value_heads=4,
         max_position_embeddings=256,
-        tie_word_embeddings=True,
+        tie_word_embeddings=tied,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
