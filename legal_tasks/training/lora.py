@@ -106,6 +106,10 @@ class Params:
                 f"--processes {self.processes} must divide --accumulation ({self.accumulation}), so that an update keeps its "
                 f"batch of {self.batch * self.accumulation}: set --accumulation to a multiple"
             )
+        if self.backend == "llamafactory" and (
+            self.packing or self.early_stopping or self.evaluate_updates or self.processes > 1
+        ):
+            raise StepError("--backend llamafactory takes no --packing, --evaluate-updates or --processes: use --backend peft")
         if self.zero and self.processes == 1:
             raise StepError(f"--zero {self.zero} shares the optimiser among processes: set --processes, or --zero 0")
         if not self.targets:
@@ -246,7 +250,8 @@ class Plan:
 
 
 def make_plan(params: Params, tokenizer) -> Plan:
-    train = sets.encode(tokenizer, sets.load(params.data / "train.jsonl"), params.max_length)
+    cutting = params.backend == "peft"
+    train = sets.encode(tokenizer, sets.load(params.data / "train.jsonl"), params.max_length, cutting)
     validation = sets.encode(tokenizer, sets.load(params.data / "validation.jsonl"), params.max_length)
     numbers = sets.mix(train.categories, params.copies, params.seed)
     if not numbers:
@@ -296,7 +301,7 @@ def choose(params: Params, model, plan: Plan, pad: int, device: str) -> tuple[An
     def on_device(rows: list[sets.Row], packed: bool):
         return {name: value.to(model.device) for name, value in sets.collate(rows, pad, packed).items()}
 
-    first = plan.ordered[: params.batch]
+    first = plan.ordered[: min(params.batch, 4)]
     loss = loop.choose_loss(model, on_device(first, False))
     if params.processes > 1:
         loss = loop.full_loss  # whole forward passes: what data parallel and ZeRO hook into

@@ -43,17 +43,23 @@ def load(path: Path) -> list[Record]:
         raise StepError(f"--data: {error}") from error
 
 
-def encode(tokenizer, records: Sequence[Record], max_length: int) -> Rows:
-    """Rows of at most `max_length` tokens. A chat whose question alone fills them is left out, a longer answer is cut."""
+def encode(tokenizer, records: Sequence[Record], max_length: int, cutting: bool = True) -> Rows:
+    """Rows of at most `max_length` tokens. A chat whose question alone fills them is left out, a longer answer is cut.
+
+    Without `cutting` every longer chat is left out.
+    """
     result = Rows()
     for line, record in enumerate(records, start=1):
         row = labelled(tokenizer, asdict(record), max_length + 1)
-        cut = len(row["input_ids"]) > max_length
+        too_long = len(row["input_ids"]) > max_length
         row = {name: values[:max_length] for name, values in row.items()}
         if all(label == IGNORED for label in row["labels"]):
             result.left_out["question longer than max_length"] += 1
             continue
-        result.truncated += cut
+        if too_long and not cutting:
+            result.left_out["longer than max_length, which LLaMA-Factory cuts elsewhere"] += 1
+            continue
+        result.truncated += too_long
         result.rows.append(row)
         result.categories.append(record.category)
         result.lines.append(line)

@@ -76,16 +76,26 @@ def check_packing(model, loss: Callable, padded: dict[str, torch.Tensor], joined
 
 
 def mean_loss(model, loss: Callable, rows: Sequence[Row], batch: int, pad: int, device) -> float:
-    """Cross-entropy per labelled token (nats) over all rows, without dropout; NaN for no rows."""
+    """Cross-entropy per labelled token (nats) over all rows, without dropout; NaN for no rows.
+
+    Where `batch` rows do not fit into memory, fewer are computed together.
+    """
     training = model.training
     model.eval()
-    total, tokens = 0.0, 0
+    total, tokens, start = 0.0, 0, 0
     ordered = sorted(rows, key=lambda row: len(row["input_ids"]))
-    with torch.no_grad():
-        for start in range(0, len(ordered), batch):
-            tensors = {name: value.to(device) for name, value in collate(ordered[start : start + batch], pad).items()}
-            total += float(loss(model, **tensors))
-            tokens += int((tensors["labels"][:, 1:] != IGNORED).sum())
+    while start < len(ordered):
+        tensors = {name: value.to(device) for name, value in collate(ordered[start : start + batch], pad).items()}
+        try:
+            with torch.no_grad():
+                total += float(loss(model, **tensors))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or batch == 1 or torch.distributed.is_initialized():
+                raise
+            batch //= 2
+            continue
+        tokens += int((tensors["labels"][:, 1:] != IGNORED).sum())
+        start += batch
     model.train(training)
     return total / tokens if tokens else math.nan
 

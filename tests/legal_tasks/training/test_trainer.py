@@ -142,6 +142,19 @@ def test_out_of_memory_halves_what_is_computed_at_once_and_keeps_the_update(para
     assert "computed in 4 parts" in capsys.readouterr().out
 
 
+def test_the_validation_loss_is_measured_on_fewer_rows_where_memory_is_short(base, split):
+    model, tokenizer = lora.load_base(base, "cpu", 96)
+    plan = lora.make_plan(lora.Params(split, split, str(base), max_length=96), tokenizer)
+
+    def short(model, input_ids, labels):
+        if len(input_ids) > 3:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return trainer.full_loss(model, input_ids, labels)
+
+    wanted = trainer.mean_loss(model, trainer.full_loss, plan.validation.rows, 8, 2, "cpu")
+    assert trainer.mean_loss(model, short, plan.validation.rows, 8, 2, "cpu") == pytest.approx(wanted, rel=1e-6)
+
+
 def test_a_single_row_that_does_not_fit_ends_the_training_with_the_way_out(params):
     with pytest.raises(StepError, match="longest row .* does not fit .*--max-length"):
         fit_with_memory(params, 0)
