@@ -142,7 +142,7 @@ def fit(params, work: Path, model, tokenizer, plan, device: str) -> dict[str, An
 
     before = measure()
     resumed = _train(interpreter, folder, fingerprint, values, params.threads or len(os.sched_getaffinity(0)))
-    _take(model, folder / "run")
+    take(model, folder / "run")
     state = json.loads((folder / "run" / "trainer_state.json").read_text("utf-8"))
     seconds = json.loads((folder / "run" / "train_results.json").read_text("utf-8"))["train_runtime"]
     lengths = [len(row["input_ids"]) for row in plan.ordered]
@@ -195,7 +195,7 @@ def _train(interpreter: str, folder: Path, fingerprint: dict[str, Any], values: 
     raise AssertionError("unreachable")
 
 
-def _take(model, run: Path) -> None:
+def take(model, run: Path) -> None:
     """Put the adapter that LLaMA-Factory saved into `model`; StepError where it is not the one that was asked for."""
     from peft import set_peft_model_state_dict
     from safetensors.torch import load_file

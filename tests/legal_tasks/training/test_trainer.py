@@ -244,3 +244,16 @@ def test_gradient_checkpointing_gives_the_same_training(params, tmp_path):
     lora.run(params)
     lora.run(saving)
     assert losses(saving) == pytest.approx(losses(params), rel=1e-5)
+
+
+def test_a_tiny_qwen3_is_trained_on_joined_rows_and_merged(params, tmp_path):
+    """The architecture of the recommended base, through the options of its profile."""
+    from legal_tasks.training import merge
+
+    qwen = make_base(tmp_path / "qwen3", architecture="qwen3")
+    assert json.loads((qwen / "config.json").read_text("utf-8"))["architectures"] == ["Qwen3ForCausalLM"]
+    made = dataclasses.replace(params, base=str(qwen), packing=True, gradient_checkpointing=True, max_updates=12)
+    report = lora.run(made)
+    assert report.loss == "answer_loss" and report.validation_loss < report.validation_loss_before
+    merged = merge.run(merge.Params(adapter=made.output, output=tmp_path / "merged", base=str(qwen), prompts=200))
+    assert merged.prompts == 200 and merged.largest_difference < 1e-3
