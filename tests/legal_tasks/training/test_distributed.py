@@ -26,7 +26,7 @@ def params(tmp_path):
         epochs=50,
         max_updates=50,
         dropout=0.0,
-        learning_rate=1e-2,
+        learning_rate=2e-3,
         warmup=3,
         max_length=96,
         threads=1,
