@@ -80,7 +80,10 @@ def command(params, work: Path) -> list[str]:
 
 
 def launch(params, work: Path):
-    """Run the training in `params.processes` processes; the report of the first. StepError with its last words if they fail."""
+    """Run the training in `params.processes` processes; the report of the first.
+
+    StepError where one of them says what to mend; RuntimeError, so that it is tried again, where one was ended.
+    """
     from legal_tasks.training.lora import Report
 
     work.mkdir(parents=True, exist_ok=True)
@@ -93,7 +96,7 @@ def launch(params, work: Path):
         environment |= {"DS_ACCELERATOR": "cpu", "GLOO_SOCKET_IFNAME": os.environ.get("GLOO_SOCKET_IFNAME", "lo")}
     code, tail = child.follow(command(params, work), environment)
     if not result.is_file():
-        raise StepError(f"a training process ended with {code} before the others were done:\n{tail}")
+        raise RuntimeError(f"torchrun ended with {code}, its last words:\n{tail}")
     found = json.loads(result.read_text("utf-8"))
     if "error" in found:
         raise StepError(found["error"])

@@ -112,6 +112,8 @@ class Params:
             raise StepError("--backend llamafactory takes no --packing, --evaluate-updates or --processes: use --backend peft")
         if self.zero and self.processes == 1:
             raise StepError(f"--zero {self.zero} shares the optimiser among processes: set --processes, or --zero 0")
+        if self.zero == 3 and self.early_stopping:
+            raise StepError("--early-stopping keeps whole adapters, --zero 3 has shares of them: take --zero 2")
         if not self.targets:
             raise StepError("--targets is empty: name the linear layers to adapt, e.g. q_proj,k_proj,v_proj,o_proj")
         for category, share in self.copies.items():

@@ -117,14 +117,14 @@ def killed_while_saving(folder: Path) -> str:
     whole = training.beside("whole")
     finish(whole)
     hits = 0
-    for attempt in range(8):
+    for _ in range(8):
         process = training.start()
         known = {path.name for path in training.checkpoints()}
-        deadline = time.monotonic() + 300
-        while process.poll() is None and time.monotonic() < deadline:
-            half = [path for path in training.checkpoints() if path.name not in known and not (path / "COMPLETE").exists()]
-            if half and (attempt == 0 or len(known) + attempt > 0):
+        while process.poll() is None:
+            if any(path.name not in known and not (path / "COMPLETE").exists() for path in training.checkpoints()):
                 break
+            time.sleep(0.001)
+        assert process.poll() is None, f"it ended before it was killed: {process.communicate()[0][-600:]}"
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate(timeout=60)
         hits += any(not (path / "COMPLETE").exists() for path in training.checkpoints())
@@ -264,6 +264,38 @@ def poisoned_batch(folder: Path) -> str:
     return f"line {line} was poisoned: {message[7:120]}...; {kept.name} kept, all its numbers finite"
 
 
+def child_killed(folder: Path) -> str:
+    """T8: kill -9 of LLaMA-Factory's process; it is started again from its newest checkpoint and ends like an undisturbed one."""
+    training = Training(folder, "--backend", "llamafactory", "--max-updates", "120")
+    whole = training.beside("whole")
+    finish(whole)
+    process, said, killed = training.start(), [], []
+    assert process.stdout is not None
+    for line in process.stdout:
+        said.append(line)
+        if not killed and update_of(line) >= SAVE + 10:
+            killed = [pid for pid, parent, argv in processes() if parent == process.pid and "llamafactory_child" in argv]
+            for pid in killed:
+                os.kill(pid, signal.SIGKILL)
+    assert process.wait(60) == 0, "".join(said)[-1500:]
+    assert len(killed) == 1 and any("was killed by signal 9: starting it again" in line for line in said)
+    report, wanted = training.report(), whole.report()
+    assert report["resumed_at"] == SAVE and report["updates"] == wanted["updates"] == 120
+    gap = abs(report["validation_loss"] - wanted["validation_loss"])
+    assert gap < 1e-3, f"the validation losses differ by {gap}"
+    same = "bitwise equal" if training.adapter() == whole.adapter() else "not bitwise equal"
+    return f"killed past update {SAVE + 10}, resumed at {SAVE}; validation loss differs by {gap:.1e}, adapter {same}"
+
+
+def processes() -> Iterator[tuple[int, int, str]]:
+    """(pid, its parent, command line) of all."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                parent = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+                yield int(entry.name), parent, (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+
+
 FAULTS = {
     "T1": killed_three_times,
     "T2": killed_while_saving,
@@ -271,4 +303,5 @@ FAULTS = {
     "T5": disk_filled,
     "T6": memory_capped,
     "T7": poisoned_batch,
+    "T8": child_killed,
 }
