@@ -204,9 +204,9 @@ def fill(path: Path) -> None:
 
 def memory_capped(folder: Path) -> str:
     """T6: memory is capped so that the batch does not fit; it is computed in parts, the updates stay the same."""
-    training = Training(folder, "--batch", "64", "--dropout", "0", "--max-updates", "8", records=256)
+    training = Training(folder, "--batch", "32", "--dropout", "0", "--max-updates", "3", records=96)
     shutil.rmtree(training.base)
-    make_base(training.base, hidden=384, layers=6)
+    make_base(training.base, hidden=256, layers=6)
     lines = [json.loads(line) for line in (training.data / "train.jsonl").read_text("utf-8").splitlines()]
     longer = [json.dumps(row | {"output": row["output"] + "违约金" * 20}, ensure_ascii=False) for row in lines]
     (training.data / "train.jsonl").write_text("\n".join(longer) + "\n", "utf-8")
@@ -217,11 +217,11 @@ def memory_capped(folder: Path) -> str:
     for line in process.stdout:
         said.append(line)
         if " records, " in line and " updates, " in line:
-            cap(process.pid, 160 << 20)
+            cap(process.pid, 110 << 20)
     assert process.wait(600) == 0, "".join(said)[-1500:]
     told = next(line for line in said if "parts" in line)
     parts, updates = training.report()["parts"], training.report()["updates"]
-    assert parts > 1 and updates == whole.report()["updates"] == 8
+    assert parts > 1 and updates == whole.report()["updates"] == 3
     gap = abs(training.report()["train_loss"] - whole.report()["train_loss"])
     assert gap < 1e-3, f"the losses differ by {gap}"
     return f"{told.strip()[:120]}; {parts} parts, {updates} updates, loss differs by {gap:.1e}"
