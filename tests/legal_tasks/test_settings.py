@@ -38,7 +38,11 @@ def test_an_unknown_setting_of_a_known_step_is_refused(tmp_path):
         build_params(module, "legal_tasks.data.collect", {"sources": "embedded"}, None, ["data.collect.no_such_field=1"])
 
 
-REAL = [name for name in settings.profiles() if name != "small"]
+REAL = [name for name in settings.profiles() if "base" in settings.load(name)]
+
+
+def test_the_three_real_bases_have_profiles():
+    assert {"llama2_7b", "chatglm3_6b", "qwen3_8b"} <= set(REAL)
 
 
 @pytest.mark.parametrize("profile", REAL)

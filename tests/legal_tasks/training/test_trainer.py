@@ -246,6 +246,7 @@ def test_gradient_checkpointing_gives_the_same_training(params, tmp_path):
     assert losses(saving) == pytest.approx(losses(params), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_tiny_qwen3_is_trained_on_joined_rows_and_merged(params, tmp_path):
     """The architecture of the recommended base, through the options of its profile."""
     from legal_tasks.training import merge
