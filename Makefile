@@ -14,7 +14,8 @@ DB ?=
 export LEXLOOP_DB ?= $(DB)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup retrain test test-all check up stop status rollback gc prepare bench faults
+GPU_PYTHON ?= $(ML)
+.PHONY: help setup retrain test test-all check up stop status rollback gc prepare bench faults gpu-check
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -62,3 +63,6 @@ bench: setup ## benchmarks: make bench NAME=retrain; results in benchmarks/resul
 
 faults: setup ## fault injections: make faults [NAME=data,...] [ID=D1,D4]; a line each
 	@$(ML) -m tests.faults --name "$(NAME)" --ids "$(ID)"
+
+gpu-check: ## on a card: LoRA and QLoRA of a random 7B against TRL's defaults [GPU_PYTHON=an environment with CUDA]
+	@$(GPU_PYTHON) -m benchmarks.gpu_training

@@ -1,6 +1,8 @@
 """Set up: check the machine, build the pinned virtual environments, see that nginx is there. Standard library only.
 
-    python3.11 -m legal_tasks.setup [orchestrator] [ml] [vllm] [--ports] [--nginx] [--chromium]
+    python3.11 -m legal_tasks.setup [orchestrator] [ml] [vllm] [llamafactory] [--ports] [--nginx] [--chromium]
+
+Without names the three of the CPU profile are built; the others are built by name only.
 
 An environment is rebuilt only when its pinned files change. torch is always the CPU build here: first from where pip is
 configured to look (a wheel on disk), else from PyTorch's own CPU index; a build with CUDA is never downloaded.
@@ -23,7 +25,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 TORCH = "torch==2.13.0+cpu"
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 UV = "uv==0.13.9"
-DISK_GIB = {"orchestrator": 1, "ml": 4, "vllm": 5}
+DISK_GIB = {"orchestrator": 1, "ml": 4, "vllm": 5, "llamafactory": 4}
 MEMORY_GIB = 6
 UNWANTED = ("torchvision", "torchaudio", "torchcodec")  # CUDA builds; their import breaks beside the CPU build of torch
 
@@ -34,13 +36,18 @@ class SetupError(Exception):
 
 @dataclass(frozen=True)
 class Environment:
-    """One virtual environment: its pinned files, and whether torch goes in first."""
+    """One virtual environment: its pinned files, and whether torch goes in first.
+
+    `optional`: built by name only. `stubs`: modules that are imported always and used never here; empty ones stand in.
+    """
 
     name: str
     requirements: Path
     constraints: Path
     torch: bool
     later: Path | None = None
+    optional: bool = False
+    stubs: tuple[str, ...] = ()
 
     def lock(self) -> str:
         """sha256 over the pinned files: what the artifact keys call the lock hash of the environment."""
@@ -64,6 +71,14 @@ ENVIRONMENTS = {
         later=DOCKER / "ml" / "requirements-no-isolation.txt",
     ),
     "vllm": Environment("vllm", DOCKER / "vllm" / "requirements.txt", DOCKER / "vllm" / "constraints.txt", torch=True),
+    "llamafactory": Environment(
+        "llamafactory",
+        DOCKER / "llamafactory" / "requirements.txt",
+        DOCKER / "llamafactory" / "constraints.txt",
+        torch=True,
+        optional=True,
+        stubs=("torchaudio",),
+    ),
 }
 
 
@@ -172,6 +187,9 @@ def build(environment: Environment) -> None:
         call([*install, "--no-build-isolation-package", "gptqmodel", "-r", str(environment.later)], BUILD_CUDA_EXT="0")
     if environment.torch:
         call([uv(), "pip", "uninstall", "-q", "-p", str(python), *UNWANTED])
+    for name in environment.stubs:
+        stub = folder / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages" / f"{name}.py"
+        stub.write_text('"""Stands in for a package of which only the import is needed: there is no audio here."""\n')
     (folder / "lexloop-lock.txt").write_text(environment.lock() + "\n")
     print(f"  done in {time.time() - started:.0f} s", flush=True)
 
@@ -245,7 +263,9 @@ def setup(names: list[str], nginx: bool = False, chromium: bool = False, ports: 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m legal_tasks.setup", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("environments", nargs="*", metavar="ENVIRONMENT", help=f"of {', '.join(ENVIRONMENTS)} (default: all)")
+    parser.add_argument(
+        "environments", nargs="*", metavar="ENVIRONMENT", help=f"of {', '.join(ENVIRONMENTS)} (default: those of the CPU profile)"
+    )
     parser.add_argument("--nginx", action="store_true", help="also see that nginx is there")
     parser.add_argument("--chromium", action="store_true", help="also see that Chromium is there, for the tests of pages")
     parser.add_argument("--ports", action="store_true", help="first see that the services' ports are free or ours")
@@ -254,7 +274,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if unknown:
             raise SetupError(f"unknown environment {', '.join(sorted(unknown))}; there are {', '.join(ENVIRONMENTS)}")
-        setup(arguments.environments or list(ENVIRONMENTS), arguments.nginx, arguments.chromium, arguments.ports)
+        usual = [name for name, environment in ENVIRONMENTS.items() if not environment.optional]
+        setup(arguments.environments or usual, arguments.nginx, arguments.chromium, arguments.ports)
     except SetupError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

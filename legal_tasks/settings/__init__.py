@@ -17,6 +17,7 @@ PROFILE_KEYS = {
     "title": "one line for people",
     "bounds_note": "why a threshold of this profile differs from the specification's",
     "environments": "virtual environments that `make` builds for this profile",
+    "base": "the model that the profile is for: where to get it, licence, template, memory, smaller ones",
     "needs": "disk_gib and memory_gib that must be free before work starts",
     "where": "places (docker, kubernetes) and which step runs in which, see plugins/places.py",
 }

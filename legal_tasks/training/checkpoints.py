@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from legal_tasks.artifacts import canonical, list_files, sha256_file, sha256_text
+from legal_tasks.step import StepError
 
 MARKER = "COMPLETE"
+ALMOST_NOTHING = 1 << 20  # bytes: a disk with less left is full, whatever the writer called it
 
 
 def seal(folder: Path, fingerprint: dict[str, Any]) -> None:
@@ -52,3 +57,21 @@ def newest(folder: Path, fingerprint: dict[str, Any]) -> Path | None:
         elif chosen is None:
             chosen = path
     return chosen
+
+
+@contextmanager
+def explain_full_disk(folder: Path, broken: Path | None = None) -> Iterator[None]:
+    """Turn what a full disk makes of writing into `folder` into a StepError; what was half written (`broken`) goes."""
+    try:
+        yield
+    except Exception as error:  # every writer has its own: OSError, PyTorch's RuntimeError, safetensors' SafetensorError
+        full = "os error 28" in str(error) or getattr(error, "errno", None) == errno.ENOSPC
+        if not full and shutil.disk_usage(folder).free > ALMOST_NOTHING:
+            raise
+        free = shutil.disk_usage(folder).free
+        if broken is not None:
+            shutil.rmtree(broken, ignore_errors=True)
+        raise StepError(
+            f"the disk of {folder} is full ({free >> 20} MiB free): make room and start again; "
+            "the training goes on from its newest whole checkpoint"
+        ) from error

@@ -23,6 +23,16 @@ from legal_tasks.training import rows as sets
 VERSION = 1
 POINTS = 200  # aimed at in log.jsonl; at least 100 where there are as many updates
 SCHEDULES = ("linear", "cosine", "constant_with_warmup")
+BACKENDS = ("peft", "llamafactory")
+CHOICES = {
+    "schedule": SCHEDULES,
+    "device": ("auto", "cpu", "cuda"),
+    "backend": BACKENDS,
+    "quantise": ("none", "nf4"),
+    "zero": (0, 2, 3),
+}
+BYTES = {"cpu": 4.0, "cuda": 2.0}  # per weight of the base: float32, bfloat16
+NF4_BYTES = 0.6  # four bits and their scales
 
 
 @dataclass(frozen=True)
@@ -33,7 +43,12 @@ class Params:
     r: Annotated[int, "rank of the update matrices"] = 16
     alpha: Annotated[int, "scale of the update: alpha / r"] = 32
     dropout: Annotated[float, "dropout before the update matrices, 0..1"] = 0.05
-    targets: Annotated[tuple[str, ...], "linear layers that are adapted"] = ("q_proj", "k_proj", "v_proj", "o_proj")
+    targets: Annotated[tuple[str, ...], "linear layers that are adapted, or all-linear"] = (
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "o_proj",
+    )
     learning_rate: Annotated[float, "peak learning rate of AdamW"] = 2e-4
     batch: Annotated[int, "records per step on a device"] = 4
     accumulation: Annotated[int, "steps per update"] = 4
@@ -46,10 +61,20 @@ class Params:
     copies: Annotated[dict[str, float], "JSON: copies of each record per epoch by category, 1 where not named"] = field(
         default_factory=dict
     )
+    packing: Annotated[bool, "join the records of a step into one row without padding, each seeing only itself"] = False
+    quantise: Annotated[str, "base weights: none, or nf4 (QLoRA, Dettmers et al. 2023; needs bitsandbytes)"] = "none"
+    evaluate_updates: Annotated[int, "updates between two validation losses; 0 = only before and after"] = 0
+    early_stopping: Annotated[int, "stop after this many validation losses without a better one; 0 = never"] = 0
+    backend: Annotated[str, f"what trains: {', '.join(BACKENDS)}"] = "peft"
+    template: Annotated[str, "LLaMA-Factory's name of the chat template; empty = taken from the base's own"] = ""
     seed: Annotated[int, "of the order, the mix, the dropout and the first adapter weights"] = 0
     device: Annotated[str, Runtime("where to run: auto, cpu, cuda")] = "auto"
     threads: Annotated[int, Runtime("CPU threads, 0 = all that this process may use")] = 0
     save_updates: Annotated[int, Runtime("updates between two checkpoints")] = 100
+    spike: Annotated[float, Runtime("stop where a loss lies this far above the usual one, nats per token; 0 = never")] = 4.0
+    gradient_checkpointing: Annotated[bool, Runtime("compute activations twice to keep fewer of them")] = False
+    processes: Annotated[int, Runtime("processes over all hosts, one per card; the effective batch is kept")] = 1
+    zero: Annotated[int, Runtime("DeepSpeed ZeRO stage of several processes: 2, 3, or 0 = plain data parallel")] = 0
     checkpoints: Annotated[Path | None, Runtime("folder for checkpoints (default: the store's work folder)")] = None
 
     def __post_init__(self) -> None:
@@ -67,10 +92,28 @@ class Params:
             raise StepError(f"--learning-rate must be in (0, 0.1], got {self.learning_rate:g}; the specification's is 2e-4")
         if self.warmup < 0:
             raise StepError(f"--warmup must be at least 0 updates, got {self.warmup}")
-        if self.schedule not in SCHEDULES:
-            raise StepError(f"--schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}")
-        if self.device not in ("auto", "cpu", "cuda"):
-            raise StepError(f"--device must be auto, cpu or cuda, got {self.device!r}")
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                listed = ", ".join(map(str, allowed))
+                raise StepError(f"--{name} must be one of {listed}, got {getattr(self, name)!r}")
+        for name in ("evaluate_updates", "early_stopping", "spike"):
+            if getattr(self, name) < 0:
+                raise StepError(f"--{name.replace('_', '-')} must be at least 0, got {getattr(self, name)}")
+        if self.early_stopping and not self.evaluate_updates:
+            raise StepError(f"--early-stopping {self.early_stopping} needs validation losses: set --evaluate-updates, e.g. 50")
+        if self.processes < 1 or self.accumulation % self.processes:
+            raise StepError(
+                f"--processes {self.processes} must divide --accumulation ({self.accumulation}), so that an update keeps its "
+                f"batch of {self.batch * self.accumulation}: set --accumulation to a multiple"
+            )
+        if self.backend == "llamafactory" and (
+            self.packing or self.early_stopping or self.evaluate_updates or self.processes > 1
+        ):
+            raise StepError("--backend llamafactory takes no --packing, --evaluate-updates or --processes: use --backend peft")
+        if self.zero and self.processes == 1:
+            raise StepError(f"--zero {self.zero} shares the optimiser among processes: set --processes, or --zero 0")
+        if self.zero == 3 and self.early_stopping:
+            raise StepError("--early-stopping keeps whole adapters, --zero 3 has shares of them: take --zero 2")
         if not self.targets:
             raise StepError("--targets is empty: name the linear layers to adapt, e.g. q_proj,k_proj,v_proj,o_proj")
         for category, share in self.copies.items():
@@ -103,6 +146,10 @@ class Report:
     data_digest: str
     template_sha256: str
     loss: str  # which computation of the loss was used
+    parts: int  # in how many parts each batch was computed, at the end
+    saving_seconds: float  # of `seconds`, spent on checkpoints
+    best_update: int | None  # whose adapter this is, with early stopping
+    backend: str
     adapter: str = "adapter"
     log: str = "log.jsonl"
 
@@ -120,8 +167,11 @@ def choose_device(name: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
 
 
-def load_base(folder: Path, device: str, max_length: int):
-    """(model, tokenizer): float32 on a CPU, bfloat16 (else the stored type) on a card. StepError if its context is too short."""
+def load_base(folder: Path, device: str, max_length: int, quantise: str = "none"):
+    """(model, tokenizer): float32 on a CPU, bfloat16 (else the stored type) on a card, or four-bit.
+
+    StepError if its context is too short.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -130,12 +180,34 @@ def load_base(folder: Path, device: str, max_length: int):
     kind: Any = torch.float32
     if device == "cuda":
         kind = torch.bfloat16 if torch.cuda.is_bf16_supported() else "auto"
-    model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=kind, trust_remote_code=False)
+    options = {"quantization_config": four_bit()} | {"device_map": {"": device}} if quantise == "nf4" else {}
+    model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=kind, trust_remote_code=False, **options)
     context = getattr(model.config, "max_position_embeddings", None)
     if context is not None and max_length > context:
         raise StepError(f"--max-length {max_length} exceeds the base's context of {context} tokens; set --max-length {context}")
     model.config.use_cache = False
+    if quantise == "nf4":
+        from peft import prepare_model_for_kbit_training
+
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     return model, load_tokenizer(folder)
+
+
+def four_bit():
+    """QLoRA's storage of the base: NF4 with doubly quantised scales; StepError without bitsandbytes."""
+    import importlib.util
+
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise StepError("--quantise nf4 needs bitsandbytes: pip install bitsandbytes, or take --quantise none")
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16 if torch.cuda.is_available() else torch.float32,
+    )
 
 
 def add_adapter(model, params: Params):
@@ -144,14 +216,15 @@ def add_adapter(model, params: Params):
     from peft import LoraConfig, get_peft_model
 
     linear = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
-    missing = [name for name in params.targets if name not in linear]
+    everything = params.targets == ("all-linear",)
+    missing = [] if everything else [name for name in params.targets if name not in linear]
     if missing:
         raise StepError(f"--targets: the base has no layer {', '.join(missing)}; it has {', '.join(sorted(linear))}")
     config = LoraConfig(
         r=params.r,
         lora_alpha=params.alpha,
         lora_dropout=params.dropout,
-        target_modules=list(params.targets),
+        target_modules="all-linear" if everything else list(params.targets),
         task_type="CAUSAL_LM",
     )
     return get_peft_model(model, config)
@@ -160,12 +233,7 @@ def add_adapter(model, params: Params):
 def describe(params: Params, updates: int) -> dict[str, Any]:
     """What a checkpoint must share with a run that resumes it: data, base, shapes, optimiser and schedule."""
     values = {spec.name: getattr(params, spec.name) for spec in describe_params(Params) if type(spec.option) is Option}
-    for name in (
-        "base",
-        "epochs",
-        "max_updates",
-        "max_tokens",
-    ):  # the base's content counts, not its name; epochs are counted in updates
+    for name in ("base", "epochs", "max_updates", "max_tokens"):  # the base's content counts; epochs are counted in updates
         del values[name]
     digests = {"data": digest_path(params.data), "base": digest_path(bases.resolve(params.base))}
     return values | digests | {"updates": updates, "optimiser": "adamw", "version": VERSION}
@@ -184,7 +252,8 @@ class Plan:
 
 
 def make_plan(params: Params, tokenizer) -> Plan:
-    train = sets.encode(tokenizer, sets.load(params.data / "train.jsonl"), params.max_length)
+    cutting = params.backend == "peft"
+    train = sets.encode(tokenizer, sets.load(params.data / "train.jsonl"), params.max_length, cutting)
     validation = sets.encode(tokenizer, sets.load(params.data / "validation.jsonl"), params.max_length)
     numbers = sets.mix(train.categories, params.copies, params.seed)
     if not numbers:
@@ -203,7 +272,8 @@ def make_plan(params: Params, tokenizer) -> Plan:
         if len(order) < total:
             print(f"--max-tokens {params.max_tokens} ends the training after {len(order) / len(numbers):.2f} epochs")
     updates = -(-len(order) // per_update)
-    return Plan(train, validation, [train.rows[number] for number in order], updates, len(order) / len(numbers), len(set(order)))
+    ordered = [train.rows[number] | {"line": [train.lines[number]]} for number in order]
+    return Plan(train, validation, ordered, updates, len(order) / len(numbers), len(set(order)))
 
 
 def show_example(tokenizer, row: sets.Row) -> None:
@@ -215,11 +285,59 @@ def show_example(tokenizer, row: sets.Row) -> None:
     print(f"example: {before}[[{answer}]]{after}", flush=True)
 
 
+def make_collator(params: Params, pad: int):
+    """Rows of the plan -> tensors of a batch, with the lines of train.jsonl that they came from."""
+    import torch
+
+    def together(rows: list[sets.Row]):
+        return sets.collate(rows, pad, params.packing) | {"lines": torch.tensor([row["line"][0] for row in rows])}
+
+    return together
+
+
+def choose(params: Params, model, plan: Plan, pad: int, device: str) -> tuple[Any, int]:
+    """(the loss that this model is trained by, in how many parts a batch is computed), from forward passes before training."""
+    from legal_tasks.training import preflight
+    from legal_tasks.training import trainer as loop
+
+    def on_device(rows: list[sets.Row], packed: bool):
+        return {name: value.to(model.device) for name, value in sets.collate(rows, pad, packed).items()}
+
+    first = plan.ordered[: min(params.batch, 4)]
+    loss = loop.choose_loss(model, on_device(first, False))
+    if params.processes > 1:
+        loss = loop.full_loss  # whole forward passes: what data parallel and ZeRO hook into
+    if params.packing:
+        loop.check_packing(model, loss, on_device(first, False), on_device(first, True))
+    if params.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    longest = max(plan.ordered, key=lambda row: len(row["input_ids"]))
+    try:
+        kept = preflight.count_kept(model, loss, on_device([longest], params.packing))
+    except (RuntimeError, MemoryError) as error:
+        if not loop.is_out_of_memory(error):
+            raise
+        raise StepError(
+            f"the longest row ({len(longest['input_ids'])} tokens) does not fit into memory ({str(error).splitlines()[0]}): "
+            "lower --max-length, take --gradient-checkpointing or --quantise nf4"
+        ) from error
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    parts = preflight.choose_parts(device, params.batch, trained, kept)
+    if parts > 1 and params.processes > 1:
+        fitting = params.batch // parts
+        raise StepError(
+            f"--batch {params.batch} does not fit: set --batch {fitting} --accumulation {params.accumulation * parts}"
+        )
+    return loss, parts
+
+
 def fit(params: Params, folder: Path, model, tokenizer, plan: Plan, device: str, callbacks=()) -> dict[str, Any]:
     """Train `model` in place; return the log's points and this attempt's figures. `folder` keeps the checkpoints."""
     from transformers import PrinterCallback
 
+    from legal_tasks.training import distributed
     from legal_tasks.training import trainer as loop
+    from legal_tasks.training.guard import Guard, Validator, bring_back
 
     per_update = params.batch * params.accumulation
     fingerprint = describe(params, plan.updates)
@@ -228,28 +346,38 @@ def fit(params: Params, folder: Path, model, tokenizer, plan: Plan, device: str,
         folder,
         device,
         per_device_train_batch_size=params.batch,
-        gradient_accumulation_steps=params.accumulation,
+        gradient_accumulation_steps=params.accumulation // params.processes,
         learning_rate=params.learning_rate,
         warmup_steps=min(params.warmup, plan.updates // 2),
         lr_scheduler_type=params.schedule,
         logging_steps=every,
         save_steps=-(-params.save_updates // every) * every,
         seed=params.seed,
+        **distributed.arguments(params.zero),
     )
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-    first = sets.collate(plan.ordered[: params.batch], pad)
-    loss = loop.choose_loss(model, {name: value.to(model.device) for name, value in first.items()})
+    loss, parts = choose(params, model, plan, pad, device)
+    guard = Guard(params.spike)
     follower = loop.Follower([len(row["input_ids"]) for row in plan.ordered], per_update, plan.epochs, fingerprint)
     trainer = loop.LoraTrainer(
         model=model,
         args=arguments,
         train_dataset=plan.ordered,
-        data_collator=lambda rows: sets.collate(rows, pad),
-        callbacks=[follower, *callbacks],
+        data_collator=make_collator(params, pad),
+        callbacks=[guard, follower, *callbacks],
         loss=loss,
+        guard=guard,
+        parts=parts,
     )
     trainer.remove_callback(PrinterCallback)
-    before = loop.mean_loss(model, loss, plan.validation.rows, 4 * params.batch, pad, model.device)
+
+    def measure() -> float:
+        return loop.mean_loss(trainer.model_wrapped, loss, plan.validation.rows, 4 * params.batch, pad, trainer.args.device)
+
+    best = folder / "best.safetensors"
+    if params.evaluate_updates and plan.validation.rows:
+        trainer.add_callback(Validator(params.evaluate_updates, params.early_stopping, measure, best))
+    before = measure()
     checkpoint = checkpoints.newest(folder, fingerprint)
     resumed = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
     if checkpoint:
@@ -257,55 +385,86 @@ def fit(params: Params, folder: Path, model, tokenizer, plan: Plan, device: str,
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.monotonic() - started
-    after = loop.mean_loss(model, loss, plan.validation.rows, 4 * params.batch, pad, model.device)
+    measured = {e["step"]: e["validation_loss"] for e in trainer.state.log_history if "validation_loss" in e}
+    if params.early_stopping and measured:
+        bring_back(model, best)
+    after = measure()
     points = [loop.make_point(entry, plan.epochs) for entry in trainer.state.log_history if "loss" in entry]
-    tokens = follower.tokens[-1] - follower.tokens[resumed]
+    done = trainer.state.global_step
+    tokens = follower.tokens[done] - follower.tokens[resumed]
     return {
         "points": points,
+        "measured": measured,
+        "best": min(measured, key=lambda step: measured[step]) if params.early_stopping and measured else None,
         "before": before,
         "after": after,
         "seconds": seconds,
+        "saving": trainer.saving_s + follower.sealing_s,
         "speed": tokens / seconds if tokens else None,
-        "tokens": follower.tokens[-1],
+        "tokens": follower.tokens[done],
+        "updates": done,
         "resumed": resumed,
         "loss": loss.__name__,
+        "parts": trainer.parts,
     }
 
 
 def run(params: Params, callbacks=()) -> Report:
     """`callbacks`: further Trainer callbacks, for who calls this from Python."""
+    from legal_tasks.training import distributed
+
+    work = params.checkpoints or work_folder()
+    if params.processes > 1 and not distributed.is_child():
+        return distributed.launch(params, work)
+    return train(params, work, callbacks)
+
+
+def train(params: Params, work: Path, callbacks=()) -> Report:
+    """Train in this process (of one or of several) and write the artifact."""
     import torch
     from transformers import set_seed
 
+    from legal_tasks.training import distributed, llamafactory, preflight
     from legal_tasks.training.chat import template_hash
 
-    threads = params.threads or len(os.sched_getaffinity(0))
+    threads = params.threads or max(1, len(os.sched_getaffinity(0)) // params.processes)
     torch.set_num_threads(threads)
     device = choose_device(params.device)
     folder = bases.resolve(params.base)
-    model, tokenizer = load_base(folder, device, params.max_length)
+    preflight.check_weights(folder, device, NF4_BYTES if params.quantise == "nf4" else BYTES[device])
+    model, tokenizer = load_base(folder, device, params.max_length, params.quantise)
     plan = make_plan(params, tokenizer)
     show_example(tokenizer, plan.ordered[0])
     set_seed(params.seed)
     size = model.num_parameters()
     model = add_adapter(model, params)
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    work.mkdir(parents=True, exist_ok=True)
+    preflight.check_disk([work, params.output], trained)
     print(f"{plan.records} records, {plan.updates} updates, {plan.epochs:.2f} epochs, {threads} threads", flush=True)
-    work = params.checkpoints or work_folder()
-    result = fit(params, work, model, tokenizer, plan, device, callbacks)
+    if params.backend == "llamafactory":
+        result = llamafactory.fit(params, work, model, tokenizer, plan, device)
+    else:
+        result = fit(params, work, model, tokenizer, plan, device, callbacks)
     points = result["points"]
-    save(params.output, model, tokenizer, points, params.base)
+    for point in points:
+        if point["step"] in result["measured"]:
+            point["validation_loss"] = result["measured"][point["step"]]
+    with checkpoints.explain_full_disk(params.output), distributed.gathered(model, params.zero):
+        if distributed.is_first():
+            save(params.output, model, tokenizer, points, params.base)
     tail = points[-max(1, len(points) // 10) :]
     return Report(
         records=plan.records,
         validation_records=len(plan.validation.rows),
         left_out=dict(plan.train.left_out),
         truncated=plan.train.truncated,
-        updates=plan.updates,
-        epochs=round(plan.epochs, 3),
+        updates=result["updates"],
+        epochs=round(plan.epochs * result["updates"] / plan.updates, 3),
         tokens=result["tokens"],
         learned_tokens=plan.train.learned_tokens,
         base_parameters=size,
-        trained_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        trained_parameters=trained,
         train_loss=sum(point["loss"] for point in tail) / len(tail),
         validation_loss_before=result["before"] if plan.validation.rows else None,
         validation_loss=result["after"] if plan.validation.rows else None,
@@ -319,6 +478,10 @@ def run(params: Params, callbacks=()) -> Report:
         data_digest=digest_path(params.data),
         template_sha256=template_hash(tokenizer),
         loss=result["loss"],
+        parts=result["parts"],
+        saving_seconds=round(result["saving"], 3),
+        best_update=result["best"],
+        backend=params.backend,
     )
 
 

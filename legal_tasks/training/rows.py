@@ -12,6 +12,7 @@ from legal_tasks.records import Record, RecordError, read_records
 from legal_tasks.step import StepError
 from legal_tasks.training.chat import IGNORED, labelled
 
+PACKED = ("input_ids", "labels", "position_ids")
 WINDOW = 50  # batches that are sorted by length together
 
 Row = dict[str, list[int]]
@@ -23,6 +24,7 @@ class Rows:
 
     rows: list[Row] = field(default_factory=list)
     categories: list[str] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)  # of the file, from 1, so that a row can be named
     left_out: Counter = field(default_factory=Counter)  # reason -> records
     truncated: int = 0
 
@@ -41,19 +43,26 @@ def load(path: Path) -> list[Record]:
         raise StepError(f"--data: {error}") from error
 
 
-def encode(tokenizer, records: Sequence[Record], max_length: int) -> Rows:
-    """Rows of at most `max_length` tokens. A chat whose question alone fills them is left out, a longer answer is cut."""
+def encode(tokenizer, records: Sequence[Record], max_length: int, cutting: bool = True) -> Rows:
+    """Rows of at most `max_length` tokens. A chat whose question alone fills them is left out, a longer answer is cut.
+
+    Without `cutting` every longer chat is left out.
+    """
     result = Rows()
-    for record in records:
+    for line, record in enumerate(records, start=1):
         row = labelled(tokenizer, asdict(record), max_length + 1)
-        cut = len(row["input_ids"]) > max_length
+        too_long = len(row["input_ids"]) > max_length
         row = {name: values[:max_length] for name, values in row.items()}
         if all(label == IGNORED for label in row["labels"]):
             result.left_out["question longer than max_length"] += 1
             continue
-        result.truncated += cut
+        if too_long and not cutting:
+            result.left_out["longer than max_length, which LLaMA-Factory cuts elsewhere"] += 1
+            continue
+        result.truncated += too_long
         result.rows.append(row)
         result.categories.append(record.category)
+        result.lines.append(line)
     return result
 
 
@@ -104,14 +113,16 @@ def within(ordered: Sequence[int], lengths: Sequence[int], tokens: int, update: 
     return list(ordered[:kept])
 
 
-def collate(rows: Sequence[Row], pad: int):
-    """{input_ids, labels} tensors of shape (rows, longest row), padded on the right.
+def collate(rows: Sequence[Row], pad: int, packed: bool = False):
+    """{input_ids, labels} tensors of shape (rows, longest row), padded on the right; `packed`: see `join`.
 
     There is no attention mask: under causal attention no token sees the padding to its right, and padding has no
     label, so the loss is the same and the attention kernels take their faster, mask-free path.
     """
     import torch
 
+    if packed:
+        return join(rows)
     longest = max(len(row["input_ids"]) for row in rows)
     ids = torch.full((len(rows), longest), pad)
     labels = torch.full((len(rows), longest), IGNORED)
@@ -119,3 +130,35 @@ def collate(rows: Sequence[Row], pad: int):
         ids[index, : len(row["input_ids"])] = torch.tensor(row["input_ids"])
         labels[index, : len(row["labels"])] = torch.tensor(row["labels"])
     return {"input_ids": ids, "labels": labels}
+
+
+def join(rows: Sequence[Row]):
+    """{input_ids, labels, position_ids} tensors of shape (1, tokens): the rows one after the other, without padding.
+
+    Positions begin anew with each row, by which transformers' attention masks keep every row to itself. A row's first
+    token is no label, because the row before it would be asked for it.
+    """
+    import torch
+
+    ids = [number for row in rows for number in row["input_ids"]]
+    labels = [label for row in rows for label in (IGNORED, *row["labels"][1:])]
+    positions = [position for row in rows for position in range(len(row["input_ids"]))]
+    return {name: torch.tensor([values]) for name, values in zip(PACKED, (ids, labels, positions), strict=True)}
+
+
+def cut(batch, parts: int):
+    """`batch` (tensors of `collate`) as at most `parts` batches of whole rows, in order.
+
+    Each loses the columns after its last label: under causal attention nothing that is learned depends on them.
+    """
+    import torch
+
+    if "position_ids" in batch:
+        starts = [*torch.nonzero(batch["position_ids"][0] == 0).flatten().tolist(), batch["position_ids"].shape[1]]
+        places = [starts[round(number * (len(starts) - 1) / parts)] for number in range(parts + 1)]
+        return [{name: batch[name][:, a:b] for name in PACKED} for a, b in zip(places, places[1:], strict=False) if b > a]
+    pieces = []
+    for ids, labels in zip(batch["input_ids"].chunk(parts), batch["labels"].chunk(parts), strict=True):
+        used = int((labels != IGNORED).any(0).nonzero().max()) + 1
+        pieces.append({"input_ids": ids[:, :used], "labels": labels[:, :used]})
+    return pieces

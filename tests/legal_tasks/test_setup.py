@@ -65,3 +65,10 @@ def free_port() -> str:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return str(probe.getsockname()[1])
+
+
+def test_without_names_only_the_environments_of_the_cpu_profile_are_built(repository):
+    yaml = pytest.importorskip("yaml")
+    profile = yaml.safe_load((repository / "legal_tasks" / "settings" / "small.yaml").read_text("utf-8"))
+    usual = [name for name, environment in setup.ENVIRONMENTS.items() if not environment.optional]
+    assert usual == profile["environments"] and "llamafactory" in setup.ENVIRONMENTS

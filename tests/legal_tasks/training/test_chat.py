@@ -1,6 +1,7 @@
 """Which tokens a record becomes, and which of them are learned."""
 
 import hashlib
+from pathlib import Path
 
 import pytest
 
@@ -110,3 +111,21 @@ def test_a_tokenizer_without_template_is_refused():
 
 def test_the_hash_names_the_template(tokenizer):
     assert chat.template_hash(tokenizer) == hashlib.sha256(TEMPLATE.encode()).hexdigest()
+
+
+def test_the_template_of_chinese_llama_2_writes_its_turns_as_published():
+    """Worked by hand from the prompt that Chinese-Alpaca-2 was trained on; only the first question carries the system text."""
+    from legal_tasks.training.chat import messages
+
+    other = make_tokenizer(plain_space=True)
+    folder = Path(chat.__file__).parent / "templates"
+    other.chat_template = (folder / "llama2_zh.jinja").read_text("utf-8")
+    turns = messages({"instruction": "丙", "input": "", "output": "丁", "history": [["甲", "乙"]]})
+    text = other.apply_chat_template(turns, tokenize=False)
+    system = "You are a helpful assistant. 你是一个乐于助人的助手。"
+    assert text == f"<s>[INST] <<SYS>>\n{system}\n<</SYS>>\n\n甲 [/INST]乙<|end|><s>[INST] 丙 [/INST]丁<|end|>"
+    asked = other.apply_chat_template(turns[:3], tokenize=False, add_generation_prompt=True)
+    assert text == asked + "丁<|end|>"
+    other.chat_template = other.chat_template.replace("+ eos_token", "")
+    with pytest.raises(StepError, match="never learn to stop"):
+        chat.labelled(other, {"instruction": "甲", "input": "", "output": "乙"}, 64)

@@ -1,6 +1,7 @@
 """LoRA on a random tiny model: it learns, resumes exactly, and refuses what cannot work."""
 
 import dataclasses
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
+from legal_tasks import step
 from legal_tasks.step import StepError
 from legal_tasks.training import lora, trainer
 from legal_tasks.training.rows import collate
@@ -180,6 +182,12 @@ BAD = [
     ("max_updates", 0, "--max-updates"),
     ("copies", {"case": -1.0}, "--copies"),
     ("warmup", -1, "--warmup"),
+    ("quantise", "int3", "--quantise"),
+    ("backend", "megatron", "--backend"),
+    ("early_stopping", 3, "--evaluate-updates"),
+    ("processes", 3, "--processes 3 must divide --accumulation"),
+    ("zero", 2, "--zero 2 .*--processes"),
+    ("spike", -1.0, "--spike"),
 ]
 
 
@@ -211,6 +219,53 @@ def test_what_cannot_be_trained_is_refused_before_training(params, base, tmp_pat
     assert not any(params.output.iterdir())
 
 
+def pickled(base):
+    (base / "pytorch_model.bin").write_bytes(b"\x80\x04N.")
+
+
+def remote(base):
+    config = json.loads((base / "config.json").read_text("utf-8"))
+    (base / "config.json").write_text(json.dumps(config | {"auto_map": {"AutoModelForCausalLM": "modeling_x.Model"}}))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "options", "said"),
+    [
+        (pickled, [], "pytorch_model.bin may hold a pickle"),
+        (remote, [], "auto_map, which loads remote code"),
+        (None, ["--learning-rate", "20"], "--learning-rate must be in"),
+        (None, ["--r", "0"], "--r must be above 0, got 0"),
+        (None, ["--set", "training.lora.rank=8"], "training.lora.rank is not a setting"),
+        (None, ["--targets", "c_attn"], "--targets: the base has no layer c_attn"),
+        (None, ["--max-length", "512"], "--max-length 512 exceeds the base's context of 256"),
+        (None, ["--quantise", "nf4"], "--quantise nf4 needs bitsandbytes"),
+    ],
+)
+def test_on_the_command_line_bad_input_is_a_message_and_exit_2(base, split, tmp_path, capsys, spoil, options, said):
+    if said.endswith("bitsandbytes") and importlib.util.find_spec("bitsandbytes"):
+        pytest.skip("bitsandbytes is installed")
+    folder = shutil.copytree(base, tmp_path / "base")
+    if spoil is not None:
+        spoil(folder)
+    output = tmp_path / "output"
+    argv = ["--data", str(split), "--base", str(folder), "--output", str(output), "--max-length", "96", *options]
+    assert step.main("legal_tasks.training.lora", argv) == 2
+    error = capsys.readouterr().err
+    assert said in error and "Traceback" not in error
+    assert not output.exists()
+
+
+def test_a_record_longer_than_the_context_is_left_out_and_counted(params, tmp_path):
+    shutil.copytree(params.data, tmp_path / "data")
+    record = json.loads((params.data / "train.jsonl").read_text("utf-8").splitlines()[0])
+    with open(tmp_path / "data" / "train.jsonl", "a", encoding="utf-8") as file:
+        file.write(json.dumps(record | {"instruction": "租" * 300}, ensure_ascii=False) + "\n")
+        file.write(json.dumps(record | {"output": "租" * 300}, ensure_ascii=False) + "\n")
+    report = lora.run(dataclasses.replace(params, data=tmp_path / "data", epochs=1))
+    assert report.left_out == {"question longer than max_length": 1} and report.truncated == 1
+    assert report.records == 49  # 48, the long one is out, the one with a long answer is in
+
+
 def test_a_loss_that_is_no_number_stops_with_the_way_out(params, base, tmp_path):
     shutil.copytree(base, tmp_path / "broken")
     weights = load_file(tmp_path / "broken" / "model.safetensors")
@@ -218,7 +273,7 @@ def test_a_loss_that_is_no_number_stops_with_the_way_out(params, base, tmp_path)
     from safetensors.torch import save_file
 
     save_file(weights, tmp_path / "broken" / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(StepError, match="became nan at update 1: lower --learning-rate"):
+    with pytest.raises(StepError, match="became nan at update 1: it is the batch of lines? .* of train.jsonl"):
         lora.run(dataclasses.replace(params, base=str(tmp_path / "broken")))
 
 

@@ -42,14 +42,23 @@ def make_tokenizer(plain_space: bool = False):
     )
 
 
-def make_base(folder: Path, hidden: int = 128, layers: int = 2, seed: int = 0, plain_space: bool = False) -> Path:
-    """A random LlamaForCausalLM of about half a million parameters, saved in float32, with its tokenizer."""
+def make_base(
+    folder: Path,
+    hidden: int = 128,
+    layers: int = 2,
+    seed: int = 0,
+    plain_space: bool = False,
+    tied: bool = True,
+    architecture: str = "llama",
+) -> Path:
+    """A random model of about half a million parameters, saved in float32, with its tokenizer."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     tokenizer = make_tokenizer(plain_space)
     torch.manual_seed(seed)
-    config = LlamaConfig(
+    config = AutoConfig.for_model(
+        architecture,
         vocab_size=len(tokenizer),
         hidden_size=hidden,
         intermediate_size=2 * hidden,
@@ -57,12 +66,12 @@ def make_base(folder: Path, hidden: int = 128, layers: int = 2, seed: int = 0, p
         num_attention_heads=4,
         num_key_value_heads=4,
         max_position_embeddings=256,
-        tie_word_embeddings=True,
+        tie_word_embeddings=tied,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    AutoModelForCausalLM.from_config(config).float().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
