@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from legal_tasks import artifacts
-from legal_tasks.serving import engines, gateway
+from legal_tasks.serving import engines
 from legal_tasks.serving.children import end_session
 from legal_tasks.serving.engines import Engine, EngineError
 from legal_tasks.serving.gateway import Gateway, GatewayError, Route
@@ -73,6 +73,7 @@ class Releaser:
         self.not_before = 0.0
         self.next_probe = 0.0
         self.lost = 0
+        self.keys_fault = ""
         self.write_lock = threading.Lock()
 
     # What others see
@@ -153,8 +154,8 @@ class Releaser:
         return engine
 
     def route_to(self, engine: Engine, model: Model) -> None:
-        key = gateway.first_key()
-        self.gateway.apply(Route(engine.port, version_of(model)), lambda: engines.probe(self.gateway.url, key))
+        key = self.gateway.probe_key
+        self.gateway.apply(Route.only(engine.port, version_of(model)), lambda: engines.probe(self.gateway.url, key))
 
     def adopt(self, engine: Engine, model: Model) -> None:
         self.engine, self.model, self.ready, self.since = engine, model, True, time.time()
@@ -242,10 +243,22 @@ class Releaser:
                 return f"{self.lost} probes in a row failed: {reason}"
         return None
 
+    def take_keys(self) -> None:
+        """Let keys in that were made since, and revoked ones no more; a broken file leaves the old ones in force."""
+        try:
+            if self.gateway.refresh_keys():
+                self.say(f"the gateway knows {len(self.gateway.known) - 1} keys now")
+            self.keys_fault = ""
+        except (StepError, GatewayError) as error:
+            if str(error) != self.keys_fault:
+                self.say(f"the keys were not taken in: {error}")
+            self.keys_fault = str(error)
+
     def tick(self) -> None:
         if self.gateway.pid() is None:
             self.say("Nginx is gone: starting it again")
             self.gateway.start(self.gateway.route)
+        self.take_keys()
         state = self.database.current()
         if state.actual is not None:
             trouble = self.trouble()
