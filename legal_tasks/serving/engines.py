@@ -145,3 +145,14 @@ def probe(url: str, key: str | None = None, timeout_s: float = 10.0) -> str | No
     except (ValueError, KeyError, TypeError) as error:
         return f"not an OpenAI answer ({type(error).__name__}): {answer.text[:300]}"
     return None if used >= 1 else "the answer holds no token"
+
+
+def listens(url: str, timeout_s: float = 2.0) -> bool:
+    """Whether the server answers at all: a frozen one does not, a busy one does."""
+    import httpx
+
+    try:
+        httpx.get(f"{url}/health", timeout=timeout_s, trust_env=False)
+    except httpx.HTTPError:
+        return False
+    return True

@@ -6,7 +6,9 @@ the reference's two best tokens are a draw, and few of them may: every differenc
 
 from __future__ import annotations
 
+import itertools
 import json
+import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -51,6 +53,15 @@ def read_questions(folder: Path, count: int, fits: Callable[[list[dict[str, str]
     if not chats:
         raise StepError(f"--data: no record of {folder} leaves room for an answer in the model's context: lower --max-tokens")
     return chats, too_long
+
+
+def sample_questions(folder: Path, count: int, seed: int, fits: Callable[[list[dict[str, str]]], bool] = bool) -> Chats:
+    """{name: chat} of `count` training records drawn at random, so that their lengths are mixed as users' are."""
+    chats = list(read_chats(folder / "train.jsonl"))
+    order = list(range(len(chats)))
+    random.Random(seed).shuffle(order)
+    chosen = (number for number in order if fits(chats[number]))
+    return {f"train {number + 1}": chats[number] for number in itertools.islice(chosen, count)}
 
 
 def hard_chats(tokenizer: Any) -> dict[str, list[dict[str, str]]]:

@@ -21,13 +21,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from legal_tasks import artifacts
-from legal_tasks.serving import parity
+from legal_tasks.serving import cost, parity
 from legal_tasks.serving.backends import BY_FORMAT, Backend, Settings
+from legal_tasks.serving.cost import PRICES, read_prices
 from legal_tasks.step import Input, Output, Runtime, Skip, StepError, main, recomputing, var_folder
 
 VERSION = 2
 REUSE = "never"
 PORT_OFFSET = 50  # engines of the releaser take the ports below
+LOAD_QUESTIONS = 500  # different questions of the load test
 FULL_TOKENS = 128  # length of a full answer in the load test
 
 
@@ -35,7 +37,7 @@ FULL_TOKENS = 128  # length of a full answer in the load test
 class Params:
     model: Annotated[Path, Input("folder made by compression.compress")]
     data: Annotated[Path, Input("folder made by data.split: questions of validation.jsonl, then of train.jsonl")]
-    output: Annotated[Path, Output("folder with parity.json and loadtest.json")]
+    output: Annotated[Path, Output("folder with parity.json, loadtest.json and the cost page")]
     formats: Annotated[tuple[str, ...], "formats to prove: gptq (vLLM, the one that production serves), gguf (llama.cpp)"] = (
         "gptq",
         "gguf",
@@ -43,8 +45,13 @@ class Params:
     prompts: Annotated[int, "questions whose answers are compared, per format"] = 200
     max_tokens: Annotated[int, "length of a short answer, tokens"] = 32
     requests: Annotated[int, "requests of the load test"] = 160
-    rate: Annotated[float, "requests per second, arriving at random"] = 5.0
+    rate: Annotated[float, "requests per second, arriving at random"] = 8.0
+    p95_s: Annotated[float, "P95 of first tokens and short answers that the highest rate must stay below, seconds"] = 1.0
     max_num_seqs: Annotated[int, "requests that the engine decodes together"] = 16
+    card: Annotated[str, "what the engine runs on, as the price table names it: CPU, RTX 4090, ..."] = "CPU"
+    prices: Annotated[Path, Input("price table of cards, YAML")] = PRICES
+    training: Annotated[Path | None, Input("artifact of training.lora: its hours enter the cost page")] = None
+    seed: Annotated[int, "of the load test's questions"] = 0
     device: Annotated[str, Runtime("where transformers computes the reference: cpu or cuda")] = "cpu"
 
     def __post_init__(self) -> None:
@@ -58,6 +65,10 @@ class Params:
                 raise StepError(f"--{name.replace('_', '-')} must be 1 or more, got {getattr(self, name)}")
         if not 0 < self.rate <= 1000:
             raise StepError(f"--rate must be above 0 and at most 1000 requests per second, got {self.rate}")
+        if not 0 < self.p95_s <= 600:
+            raise StepError(f"--p95-s must be above 0 and at most 600 seconds, got {self.p95_s}")
+        if self.card not in read_prices(self.prices):
+            raise StepError(f"--card {self.card}: {self.prices} has no such card; it has {', '.join(read_prices(self.prices))}")
 
 
 @dataclass
@@ -65,7 +76,8 @@ class Report:
     parity: dict[str, Any]
     loadtest: dict[str, Any]
     engine_start_s: dict[str, float]  # format -> seconds
-    files: list[str] = field(default_factory=lambda: ["parity.json", "loadtest.json"])
+    cost: dict[str, Any]  # of the card that was measured; null = not measured, or no price
+    files: list[str] = field(default_factory=lambda: ["parity.json", "loadtest.json", "cost.json", "cost.md", "cost.svg"])
 
 
 def skip_if_in_production(digest: str) -> None:
@@ -124,23 +136,25 @@ def served(
         engine.stop()
 
 
-def measure_load(url: str, key: str, chats: dict[str, list], found: dict[str, Any], params: Params) -> dict[str, Any]:
-    """What loadtest.json holds: short answers at the asked rate; beside them some full ones, at a fifth of it.
+def measure_load(url: str, key: str, chats: dict[str, tuple[list[dict[str, str]], int]], params: Params) -> dict[str, Any]:
+    """What loadtest.json holds: short answers at the asked rate, full ones at a fifth of it, the highest rate that holds.
 
-    Asked are the questions of the parity check that leave room for the answer in the model's context.
+    `chats`: {name: (chat, how many tokens its context leaves for the answer)}; they are asked in turn.
     """
-    from legal_tasks.serving.engines import MODEL_NAME
-    from legal_tasks.serving.loadtest import run_load
+    from legal_tasks.serving.backends import MODEL_NAME
+    from legal_tasks.serving.loadtest import highest_rate, run_load
 
-    def fitting(tokens: int) -> list:
-        names = [item["prompt"] for item in found["items"] if item["tokens"] + tokens <= found["context"]]
-        return [chats[name] for name in names if name in chats]
+    short = [chat for chat, _ in chats.values()]
+    full = [chat for chat, room in chats.values() if room >= FULL_TOKENS]
 
-    short, full = fitting(params.max_tokens), fitting(FULL_TOKENS)
-    load = run_load(url, key, MODEL_NAME, short, requests=params.requests, rate=params.rate, max_tokens=params.max_tokens)
+    def run(requests: int, rate: float) -> dict[str, Any]:
+        return run_load(url, key, MODEL_NAME, short, requests=requests, rate=rate, max_tokens=params.max_tokens)
+
+    load = run(params.requests, params.rate)
     few = max(1, params.requests // 16)
     if full:
         load["full"] = run_load(url, key, MODEL_NAME, full, requests=few, rate=params.rate / 5, max_tokens=FULL_TOKENS)
+    load["sustained"] = highest_rate(run, load, params.p95_s)
     return {**load, "processors": os.cpu_count()}
 
 
@@ -160,6 +174,8 @@ class Proof:
         room = config["max_position_embeddings"] - params.max_tokens
         fits = partial(leaves_room, tokenizer, room)
         self.chats, self.too_long = parity.read_questions(params.data, params.prompts, fits)
+        self.tokenizer, self.context = tokenizer, config["max_position_embeddings"]
+        self.asked = parity.sample_questions(params.data, LOAD_QUESTIONS, params.seed, fits) or self.chats
         self.settings = Settings(max_num_seqs=params.max_num_seqs)
         self.seconds: dict[str, float] = {}
         self.load: dict[str, Any] = {}
@@ -178,9 +194,25 @@ class Proof:
             key = front.probe_key
             found = parity.compare_answers(backend, engine.url, front.url, key, loaded, self.chats, self.params.max_tokens)
             if name == "gptq":
-                self.load = measure_load(front.url, key, self.chats, found, self.params)
+                self.load = {**measure_load(front.url, key, self.rooms(), self.params), "prompt_tokens": self.lengths()}
                 print(f"load test: {json.dumps(self.load)}", flush=True)
         return found
+
+    def rooms(self) -> dict[str, tuple[list[dict[str, str]], int]]:
+        return {
+            name: (chat, self.context - length) for (name, chat), length in zip(self.asked.items(), self._tokens(), strict=True)
+        }
+
+    def lengths(self) -> dict[str, float]:
+        """Quantiles of the load test's question lengths, tokens."""
+        from legal_tasks.serving.loadtest import quantiles
+
+        return quantiles([float(length) for length in self._tokens()])
+
+    def _tokens(self) -> list[int]:
+        from legal_tasks.training.chat import render
+
+        return [len(render(self.tokenizer, chat, generation=True)) for chat in self.asked.values()]
 
     def run(self) -> dict[str, Any]:
         formats = {name: self.prove(name) for name in self.params.formats}
@@ -211,7 +243,12 @@ def run(params: Params) -> Report:
         shutil.rmtree(work, ignore_errors=True)
     _write(params.output / "parity.json", found)
     _write(params.output / "loadtest.json", proof.load)
-    return Report(parity.without_items(found), proof.load, proof.seconds)
+    hours = cost.card_hours({"train": params.training, "compress": params.model}, time.monotonic() - began)
+    costs = cost.write(params.output, params.model, params.prices, params.card, proof.load, hours)
+    print((params.output / "cost.md").read_text("utf-8"), flush=True)
+    row = costs["rows"][0]
+    shown = {name: row[name] for name in ("card", "basis", "requests_per_s", "month_cny", "per_1000_answers_cny")}
+    return Report(parity.without_items(found), proof.load, proof.seconds, shown)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import os
 import pytest
 
 from legal_tasks.serving import engines, gateway, prove
-from legal_tasks.serving.loadtest import arrivals, quantiles, run_load
+from legal_tasks.serving.loadtest import arrivals, highest_rate, holds, quantiles, run_load
 from legal_tasks.step import StepError, main
 from tests.legal_tasks.training.tiny import make_base, make_split
 
@@ -84,3 +84,41 @@ def test_vllm_serves_what_was_evaluated(tmp_path, environments, monkeypatch):
     assert {name: part["engine"] for name, part in report["parity"]["formats"].items()} == {"gptq": "vllm", "gguf": "llama.cpp"}
     assert report["loadtest"]["success_rate"] == 1.0 and report["loadtest"]["p95_first_token_s"] > 0
     assert not list((tmp_path / "var" / "work").iterdir())
+
+
+def capacity(limit):
+    """run(requests, rate) of a server whose P95 is good up to `limit` requests per second."""
+
+    def run(requests, rate):
+        p95 = 0.1 if rate <= limit else 3.0
+        return {
+            "rate_per_s": rate,
+            "requests": requests,
+            "tokens_per_s": 10 * rate,
+            "success_rate": 1.0,
+            "p95_first_token_s": p95,
+            "p95_short_answer_s": p95,
+        }
+
+    return run
+
+
+def test_the_highest_rate_is_searched_by_doubling_and_one_step_between():
+    run = capacity(50)
+    found = highest_rate(run, run(160, 8.0), 1.0)
+    assert [(step["rate_per_s"], step["held"]) for step in found["steps"]] == [
+        (8.0, True), (16.0, True), (32.0, True), (64.0, False), (48.0, True),
+    ]  # fmt: skip
+    assert (found["rate_per_s"], found["tokens_per_s"], found["requests"]) == (48.0, 480.0, 192)
+
+
+def test_where_the_first_rate_does_not_hold_there_is_no_highest():
+    run = capacity(1)
+    found = highest_rate(run, run(160, 8.0), 1.0)
+    assert found["rate_per_s"] is None and [step["held"] for step in found["steps"]] == [False]
+
+
+def test_a_rate_at_which_requests_fail_does_not_hold():
+    good = capacity(50)(100, 8.0)
+    assert holds(good, 1.0) and not holds({**good, "success_rate": 0.98}, 1.0)
+    assert not holds({name: value for name, value in good.items() if name != "p95_first_token_s"}, 1.0)

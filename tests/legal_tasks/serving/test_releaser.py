@@ -2,12 +2,13 @@ import json
 import os
 import signal
 import threading
+import time
 
 import httpx
 import pytest
 
 from legal_tasks.lease import process_start
-from legal_tasks.serving import prove, release, rollback
+from legal_tasks.serving import keys, prove, release, rollback
 from legal_tasks.serving.intent import bring
 from legal_tasks.serving.state import Database
 from legal_tasks.step import Skip, StepError
@@ -164,3 +165,31 @@ def test_of_two_intents_the_later_one_wins(releaser, make_model, wait_for):
     thread.join(30)
     assert isinstance(ended[0], float) or "another model" in ended[0]
     assert ask(releaser)[1] == "two"
+
+
+def test_an_engine_without_memory_is_named_and_the_old_one_serves_on(releaser, make_model):
+    put(make_model("one"))
+    with pytest.raises(StepError, match="out of memory"):
+        put(make_model("big", "memory"))
+    assert ask(releaser)[1] == "one"
+
+
+def test_a_new_key_is_let_in_and_a_revoked_one_is_not_within_a_second(releaser, make_model, wait_for):
+    put(make_model("one"))
+    first, releaser.key = releaser.key, keys.add("second")
+    assert keys.in_force(releaser.key) and ask(releaser)[1] == "one"
+    keys.revoke(first.split("-")[1])
+    releaser.key = first
+    wait_for(lambda: ask(releaser)[0] == 401, 5)
+
+
+@pytest.mark.slow
+def test_a_frozen_engine_is_out_of_rotation_within_half_a_minute(releaser, make_model, wait_for):
+    put(make_model("one"))
+    pid = releaser.production()["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    began = time.monotonic()
+    wait_for(lambda: process_start(pid) is None, 40)
+    assert time.monotonic() - began < 30
+    wait_for(lambda: (p := releaser.production()) and p["pid"] != pid)
+    assert ask(releaser)[1] == "one"
