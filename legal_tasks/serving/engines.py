@@ -147,7 +147,7 @@ def probe(url: str, key: str | None = None, timeout_s: float = 10.0) -> str | No
     return None if used >= 1 else "the answer holds no token"
 
 
-def listens(url: str, timeout_s: float = 2.0) -> bool:
+def listens(url: str, timeout_s: float = 3.0) -> bool:
     """Whether the server answers at all: a frozen one does not, a busy one does."""
     import httpx
 
