@@ -31,7 +31,7 @@ ACTOR = "releaser"
 TICK_S = 0.3
 HEARTBEAT_S = 1.0
 PROBE_EVERY_S = 5.0
-PROBE_TIMEOUT_S = 4.0
+PROBE_TIMEOUT_S = 3.0
 # Probes lost in a row until the engine is ended: a busy engine still answers /health and has time, a silent one is frozen.
 SILENT_PROBES, STUCK_PROBES = 3, 12
 DRAIN_S = 30.0

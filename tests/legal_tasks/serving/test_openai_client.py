@@ -2,10 +2,13 @@
 
 import os
 
+import httpx
 import pytest
 
 from legal_tasks.serving import engines, keys
+from legal_tasks.serving.backends import VLLM_BACKEND, read_metrics
 from legal_tasks.serving.gateway import Gateway, Route
+from tests.legal_tasks.training.tiny import make_base
 
 openai = pytest.importorskip("openai")
 CHAT = [{"role": "user", "content": "什么是合同？"}]
@@ -86,3 +89,35 @@ def test_a_client_over_its_limit_waits_as_it_is_told_and_comes_through(front, en
     assert [model.id for model in patient.models.list()] == ["legal-llm"]
     other = openai.OpenAI(base_url=f"{front.url}/v1", api_key=front.probe_key, max_retries=0, timeout=20)
     assert other.models.list().data, "one key's limit is not another's"
+
+
+@pytest.mark.slow
+def test_the_client_works_with_vllm_itself(var, front, client, environments, tmp_path, monkeypatch):
+    """The engine of production, on a random model: what the tiny server imitates is what vLLM does (about a minute)."""
+    if not (environments / "vllm" / "bin" / "python").is_file():
+        pytest.skip("the environment vllm is not built")
+    monkeypatch.setenv("LEXLOOP_ENV_DIR", str(environments))
+    monkeypatch.delenv("LEXLOOP_ENGINE_ARGV")
+    port = engines.free_port(int(os.environ["LEXLOOP_ENGINE_PORT"]))
+    engine = engines.Engine.start(make_base(tmp_path / "base"), port, var / "logs" / "vllm.log")
+    try:
+        engine.wait_ready()
+        front.start(Route.only(port, "7"))
+        answer = client.chat.completions.create(
+            model="legal-llm", messages=CHAT, max_tokens=4, logprobs=True, top_logprobs=2, temperature=0
+        )
+        assert 1 <= answer.usage.completion_tokens <= 4 and len(answer._request_id) == 32
+        first = answer.choices[0].logprobs.content[0]
+        assert first.logprob <= 0 and len(first.top_logprobs) == 2
+        options = {"stream": True, "stream_options": {"include_usage": True}, "max_tokens": 4}
+        chunks = list(client.chat.completions.create(model="legal-llm", messages=CHAT, **options))
+        assert chunks[-1].choices == [] and chunks[-1].usage.total_tokens > 4
+        assert client.completions.create(model="legal-llm", prompt="合同", max_tokens=2).usage.completion_tokens <= 2
+        with pytest.raises(openai.NotFoundError):
+            client.chat.completions.create(model="other", messages=CHAT)
+        with pytest.raises(openai.BadRequestError):
+            client.chat.completions.create(model="legal-llm", messages=CHAT, max_tokens=-1)
+        metrics = httpx.get(f"{engine.url}/metrics", trust_env=False).text
+        assert read_metrics(metrics, VLLM_BACKEND)["answer_tokens"] >= 1
+    finally:
+        engine.stop()
