@@ -163,7 +163,7 @@ def draw(path: Path, lines: Sequence[Line], formats: Sequence[Mapping[str, Any]]
     matplotlib.use("svg")
     from matplotlib import pyplot
 
-    pyplot.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "lexloop", "font.sans-serif": ["sans-serif"]})
+    pyplot.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "lexloop"})
     figure, axes = pyplot.subplots(figsize=(7.2, 4.2))
     month = next(line.month_cny for line in lines if line.card == on)
     drawn = [part for part in formats if part["accuracy"] is not None and part["p95_s"] is not None]
