@@ -15,7 +15,7 @@ export LEXLOOP_DB ?= $(DB)
 
 .DEFAULT_GOAL := help
 GPU_PYTHON ?= $(ML)
-.PHONY: help setup retrain test test-all check up stop status rollback gc prepare bench faults gpu-check
+.PHONY: help setup retrain test test-all check up stop status key rollback gc prepare bench faults gpu-check
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -37,6 +37,9 @@ stop: ## stop them all; no process and no port stays
 
 status: ## show the services
 	@if [ -x $(ORCHESTRATOR) ]; then $(ORCHESTRATOR) -m legal_tasks.services status; else echo "nothing is set up"; fi
+
+key: ## a new API key, printed alone and this once [NAME=who] [ARGS="--per-minute 600 --at-once 32"]
+	@$(ORCHESTRATOR) -m legal_tasks.serving.keys add --name "$(or $(NAME),default)" $(ARGS)
 
 rollback: setup ## put the previous model back in production
 	@$(ORCHESTRATOR) -m legal_tasks.serving.rollback

@@ -286,7 +286,7 @@ def print_summary(summary: dict[str, Any]) -> None:
     if summary["mlflow_run_url"]:
         print(f"MLflow    {summary['mlflow_run_url']}")
     if summary["endpoint"]:
-        print(f"model     {summary['endpoint']}  (legal-llm version {summary['production']}; key in var/secrets/api_keys)")
+        print(f"model     {summary['endpoint']}  (legal-llm version {summary['production']}; a key for it: make key)")
 
 
 def _number(value: Any) -> str:

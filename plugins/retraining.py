@@ -183,8 +183,8 @@ def add_tasks() -> None:
     )
     prove = step(
         "serving.prove",
-        inputs={"model": "compress", "data": "split"},
-        doc_md="Served answers equal evaluated answers; load test. Skipped where the candidate is what production runs.",
+        inputs={"model": "compress", "data": "split", "training": "train"},
+        doc_md="Served answers equal evaluated ones, per format; load test, costs. Skipped where production runs the candidate.",
     )
     gate = step(
         "evaluation.gate",

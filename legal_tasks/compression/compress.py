@@ -1,6 +1,7 @@
 """Compress the merged model to GPTQ (act-order, and the engine's variant) and GGUF Q4_0, and measure what each costs.
 
-Calibrated on rendered training chats; a chat that repeats an exam question is left out. Each format is loaded again,
+Calibrated on rendered training chats: records that stand in an exam are refused, a chat that quotes a short question is
+left out. Each format is loaded again,
 its perplexity taken on the validation answers, and its answers to the legal exam paired with the merged model's.
 """
 
@@ -13,12 +14,14 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from legal_tasks.compression import report as tables
 from legal_tasks.compression.load import admit, load_model
+from legal_tasks.records import Record
 from legal_tasks.step import Input, Output, Runtime, StepError, main, progress
 
 VERSION = 2
@@ -38,6 +41,7 @@ class Params:
     suites: Annotated[tuple[str, ...], "suites of the loss (default: legal_exam, else every multiple choice)"] = ()
     rank_texts: Annotated[tuple[str, ...], "suites answered by ranking the option texts, as in evaluation.harness"] = ()
     limit: Annotated[int | None, "items per suite, evenly spread; empty for all"] = None
+    gguf: Annotated[tuple[str, ...], "further GGUF files beside Q4_0: q8_0, f16"] = ()
     bits: Annotated[int, "bits of a GPTQ weight: 4 or 8"] = 4
     group_size: Annotated[int, "weights that share a scale in GPTQ"] = 128
     damping: Annotated[float, "share of the mean diagonal that is added to the Hessian, GPTQ's percdamp"] = 0.05
@@ -49,6 +53,8 @@ class Params:
     threads: Annotated[int, Runtime("CPU threads, 0 = all that this process may use")] = 0
 
     def __post_init__(self) -> None:
+        if set(self.gguf) - {"q8_0", "f16"}:
+            raise StepError(f"--gguf may hold q8_0 and f16 (q4_0 is always written), got {','.join(self.gguf)!r}")
         if self.bits not in (4, 8):
             raise StepError(f"--bits must be 4 or 8, got {self.bits}; the specification's is 4")
         if self.group_size not in (32, 64, 128):
@@ -120,12 +126,40 @@ def squeeze(text: str) -> str:
     return "".join(text.split())
 
 
+def refuse_exam_items(records: Sequence[Record], exams: Path, source: Path) -> None:
+    """StepError where a training record stands in an exam, by the same measure as data.clean: its cleaning was left out.
+
+    Articles that data.clean derived from a statute are no leak: an exam may quote the law.
+    """
+    from legal_tasks.data.decontaminate import read_exams
+
+    known = read_exams(exams)
+    leaks = []
+    for record in records:
+        if record.category == "statute" and record.provenance.get("derived"):
+            continue
+        turns = [part for turn in record.history for part in turn]
+        found = next(known.matches("\n".join([*turns, record.instruction, record.input, record.output])), None)
+        if found is not None:
+            leaks.append((record.provenance.get("id"), found[0]))
+    if leaks:
+        name, question = leaks[0]
+        raise StepError(
+            f"--data {source}: {len(leaks)} of {len(records)} training chats hold exam questions (the first: record {name}, "
+            f"{question.exam} line {question.line}), and nothing is calibrated on an exam; clean the sources again: data.clean"
+        )
+
+
 def choose_chats(params: Params, tokenizer, questions: set[str]) -> tuple[list[list[dict[str, str]]], int]:
     """(seeded choice of training chats, how many candidates were left out because they repeat an exam question)."""
+    from legal_tasks.evaluation.harness import exams_folder
     from legal_tasks.training.chat import messages
     from legal_tasks.training.rows import load
 
-    chats = [messages(asdict(record)) for record in load(params.data / "train.jsonl")]
+    records = load(params.data / "train.jsonl")
+    if params.exams is not None:
+        refuse_exam_items(records, exams_folder(params.exams), params.data)
+    chats = [messages(asdict(record)) for record in records]
     random.Random(params.seed).shuffle(chats)
     chosen: list[list[dict[str, str]]] = []
     left_out = 0
@@ -176,8 +210,10 @@ def run(params: Params) -> Report:
     errors = quantise_both(params, source, [render(tokenizer, chat, False)[: params.max_length] for chat in chats], device, clock)
     shutil.copytree(source, params.output / "tokenizer", ignore=_only_tokenizer)
     file = convert(source, params.output / GGUF_FILE, MODEL)
-    clock.lap("gguf")
     places = {"merged": source, "gptq-act-order": params.output / "gptq-act-order", "gptq": params.output / "gptq", "gguf": file}
+    for kind in params.gguf:
+        places[f"gguf-{kind}"] = convert(source, params.output / f"model-{kind}.gguf", MODEL, kind)
+    clock.lap("gguf")
     lines = []
     merged_rows: list[dict[str, Any]] = []
     agreement: dict[str, float] = {}
@@ -262,6 +298,7 @@ def measure(params: Params, name: str, place: Path, source: Path, folder: Path |
     size = tables.weights_bytes(place)
     config = json.loads((source / "config.json").read_text("utf-8"))
     titles = {"merged": "合并模型", "gptq-act-order": "GPTQ {} bit act-order", "gptq": "GPTQ {} bit（引擎）", "gguf": "GGUF Q4_0"}
+    titles |= {"gguf-q8_0": "GGUF Q8_0", "gguf-f16": "GGUF F16"}
     line = tables.Line(
         name=titles[name].format(params.bits),
         format=name,

@@ -1,7 +1,7 @@
 """Write a Llama model as GGUF (llama.cpp's file format) with 4-bit weights, tokenizer and chat template inside.
 
-Only the `gguf` package is needed. Linear layers become Q4_0 (blocks of 32 weights, one scale each); the token
-embedding, which is also the output layer where the two are tied, becomes Q8_0; norms stay float32.
+Only the `gguf` package is needed. Linear layers become Q4_0 (blocks of 32 weights, one scale each), Q8_0 or float16; the
+token embedding, which is also the output layer where the two are tied, becomes Q8_0 beside Q4_0; norms stay float32.
 """
 
 from __future__ import annotations
@@ -17,8 +17,14 @@ BLOCK = 32  # weights per block of Q4_0 and Q8_0
 SPACE = "▁"  # SentencePiece's mark for a space
 
 
-def convert(model: Path, output: Path, name: str) -> Path:
-    """Write the merged `model` (a folder of LlamaForCausalLM) to the file `output`; return it. Raises StepError."""
+KINDS = {"q4_0": ("Q4_0", "Q8_0"), "q8_0": ("Q8_0", "Q8_0"), "f16": ("F16", "F16")}  # of linear layers, of embeddings
+
+
+def convert(model: Path, output: Path, name: str, kind: str = "q4_0") -> Path:
+    """Write the merged `model` (a folder of LlamaForCausalLM) to the file `output`; return it. Raises StepError.
+
+    `kind`: one of KINDS.
+    """
     import gguf
     import numpy
 
@@ -28,7 +34,7 @@ def convert(model: Path, output: Path, name: str) -> Path:
     _check(config)
     tokenizer = load_tokenizer(model)
     writer = gguf.GGUFWriter(str(output), "llama")
-    _write_shape(writer, config, name)
+    _write_shape(writer, config, name, kind)
     _write_tokenizer(writer, tokenizer, model, config["vocab_size"])
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config["num_hidden_layers"])
     for key, tensor in _tensors(model):
@@ -37,9 +43,9 @@ def convert(model: Path, output: Path, name: str) -> Path:
             raise StepError(f"{model}: llama.cpp's Llama has no tensor for {key}")
         if config.get("tie_word_embeddings") and key == "lm_head.weight":
             continue
-        kind = _kind(target, tensor.shape)
+        stored = _stored(target, tensor.shape, kind)
         data = _permute(key, tensor, config).astype(numpy.float32)
-        writer.add_tensor(target, gguf.quants.quantize(data, kind), raw_dtype=kind)
+        writer.add_tensor(target, gguf.quants.quantize(data, stored), raw_dtype=stored)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -58,7 +64,7 @@ def _check(config: dict[str, Any]) -> None:
         raise StepError("GGUF: biases in the linear layers are not written here; use llama.cpp's own converter")
 
 
-def _write_shape(writer, config: dict[str, Any], name: str) -> None:
+def _write_shape(writer, config: dict[str, Any], name: str, kind: str) -> None:
     import gguf
 
     heads = config["num_attention_heads"]
@@ -77,7 +83,7 @@ def _write_shape(writer, config: dict[str, Any], name: str) -> None:
     writer.add_rope_freq_base(float(rope.get("rope_theta", config.get("rope_theta", 10000.0))))
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
     writer.add_vocab_size(config["vocab_size"])
-    writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q4_0)
+    writer.add_file_type(gguf.LlamaFileType[f"MOSTLY_{KINDS[kind][0]}"])
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
 
 
@@ -153,15 +159,17 @@ def _tensors(model: Path) -> Iterator[tuple[str, Any]]:
             yield key, tensor.float().numpy()
 
 
-def _kind(target: str, shape: tuple[int, ...]):
+def _stored(target: str, shape: tuple[int, ...], kind: str):
+    """How a tensor is stored: norms in float32, the rest as `kind` says."""
     import gguf
 
     kinds = gguf.GGMLQuantizationType
     if len(shape) == 1:
         return kinds.F32
-    if shape[-1] % BLOCK:
+    linear, embedding = KINDS[kind]
+    if kind != "f16" and shape[-1] % BLOCK:
         raise StepError(f"GGUF: rows of {target} have {shape[-1]} weights, not a multiple of {BLOCK}: take another base")
-    return kinds.Q8_0 if target.startswith(("token_embd", "output.")) else kinds.Q4_0
+    return kinds[embedding if target.startswith(("token_embd", "output.")) else linear]
 
 
 def _permute(key: str, tensor, config: dict[str, Any]):

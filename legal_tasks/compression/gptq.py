@@ -106,11 +106,20 @@ def _settle(model: Path, output: Path) -> None:
         (output / name).write_text(json.dumps(content, ensure_ascii=False, indent=2, sort_keys=True) + "\n", "utf-8")
 
 
+def quantisation(folder: Path) -> dict[str, Any]:
+    """How the weights were quantised, from config.json or, as AutoGPTQ left it, quantize_config.json; {} if they are not."""
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    if "quantization_config" in config:
+        return config["quantization_config"]
+    path = folder / CONFIG
+    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+
+
 def unpack(folder: Path):
     """The model of a GPTQ checkpoint with dense float32 weights: scale x (code - zero), in the checkpoint's own numbers.
 
-    Reads the layout that AutoGPTQ, GPTQModel, transformers and vLLM share: `qweight` (inputs / codes per int32,
-    outputs), `qzeros` (groups, outputs / codes per int32), `scales` (groups, outputs), `g_idx` (inputs). Version 1
+        Reads the layout that AutoGPTQ, GPTQModel, transformers and vLLM share: `qweight` (inputs / codes per int32,
+        outputs), `qzeros` (groups, outputs / codes per int32), `scales` (groups, outputs), `g_idx` (inputs). Version 1
     (`checkpoint_format: gptq`) stores zero points less one. Raises StepError for another format.
     """
     import torch
@@ -118,11 +127,12 @@ def unpack(folder: Path):
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
-    settings: dict[str, Any] = config.to_dict()["quantization_config"]
+    settings = quantisation(folder)
     version = settings.get("checkpoint_format", "gptq")
-    if settings.get("quant_method") != "gptq" or version not in ("gptq", "gptq_v2"):
+    if settings.get("quant_method", "gptq") != "gptq" or version not in ("gptq", "gptq_v2"):
         raise StepError(f"{folder} is quantised by {settings.get('quant_method')} {version}, not by GPTQ")
-    del config.quantization_config
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
     stored: dict[str, Any] = {}
     for path in sorted(folder.glob("*.safetensors")):
         stored |= load_file(path)

@@ -71,7 +71,9 @@ def load_model(path: Path, format: str = "merged", device: str = "cpu"):
         model, tokenizer = _load_gguf(path), load_tokenizer(path.parent / "tokenizer")
     else:
         admit(path)
-        quantised = "quantization_config" in _keys(path / "config.json")
+        from legal_tasks.compression.gptq import quantisation
+
+        quantised = bool(quantisation(path))
         if quantised != (format == "gptq"):
             raise StepError(f"{path} is {'a quantised' if quantised else 'not a quantised'} model, not {format}")
         model, tokenizer = _load_folder(path, quantised, device), load_tokenizer(path)

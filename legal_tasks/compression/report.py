@@ -8,10 +8,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-HEADINGS = ("模型", "大小", "显存需求", "效果损失", "加载时间", "困惑度", "法律准确率")
+from legal_tasks.evaluation.paired import difference
+
+HEADINGS = ("模型", "大小", "显存需求", "效果损失", "加载时间", "困惑度", "法律准确率", "配对差")
 NOTE = (
     "显存需求为估算：权重加一条满上下文的键值缓存（每数 2 字节）。效果损失 =（合并模型准确率 − 该格式准确率）÷ 合并模型准确率，"
     "同一批试题逐题配对。困惑度在验证集的回答上计算。"
+    "配对差：同题准确率之差及 95 % 区间。"
 )
 
 
@@ -31,6 +34,7 @@ class Line:
     loss: float | None = None  # of accuracy, relative to the merged model; negative = better
     worse: int = 0  # items that only the merged model answers rightly
     better: int = 0  # items that only this format answers rightly
+    difference: dict[str, Any] | None = None  # of accuracy to the merged model, with its interval; evaluation.paired
 
 
 def cache_bytes(config: dict[str, Any]) -> int:
@@ -56,6 +60,8 @@ def compare(line: Line, merged: Sequence[dict[str, Any]], rows: Sequence[dict[st
     line.accuracy = sum(answers.values()) / line.n if line.n else None
     line.worse = sum(reference[key] > answers[key] for key in answers)
     line.better = sum(reference[key] < answers[key] for key in answers)
+    new, old = ([float(side[key]) for key in answers] for side in (answers, reference))
+    line.difference = difference(new, old, list(answers)).as_dict() if line.n else None
     right = sum(reference.values())
     line.loss = (right - sum(answers.values())) / right if right else None
 
@@ -72,6 +78,8 @@ def cells(line: Line) -> list[str]:
     """The texts of one row of the table; what was not measured says so."""
     unknown = "未测量"
     accuracy = unknown if line.accuracy is None else f"{100 * line.accuracy:.2f} %（n = {line.n}）"
+    gap = line.difference
+    paired = unknown if gap is None else f"{100 * gap['value']:+.2f} [{100 * gap['low']:+.2f}, {100 * gap['high']:+.2f}] 个百分点"
     loss = unknown if line.loss is None else f"{100 * line.loss:+.2f} %"
     return [
         line.name,
@@ -81,6 +89,7 @@ def cells(line: Line) -> list[str]:
         f"{line.load_s:.2f} s",
         unknown if line.perplexity is None else f"{line.perplexity:.3f}",
         accuracy,
+        "—" if line.format == "merged" else paired,
     ]
 
 

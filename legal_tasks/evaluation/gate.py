@@ -71,7 +71,7 @@ class Params:
     parity_bound: Annotated[float, "smallest share of served answers that equal the evaluated ones"] = 1.0
     p95_s: Annotated[float, "P95 of the time to the first token stays below this, seconds"] = 1.0
     success_bound: Annotated[float, "smallest share of requests that succeed in the load test"] = 0.99
-    cost_bound_cny: Annotated[float, "cost of the run stays strictly below this, CNY"] = 2000.0
+    cost_bound_cny: Annotated[float, "cost of serving for a month stays strictly below this, CNY"] = 2000.0
     card: Annotated[str, "the card whose cost is measured; empty: the profile has none"] = ""
 
     def __post_init__(self) -> None:
@@ -157,7 +157,7 @@ def decide(
     found += rules.citation_rules(measured.get("citations"))
     found.append(rules.contamination_rule(data.get("contamination"), data.get("records")))
     found += rules.proof_rules(proof, limits)
-    found.append(rules.cost_rule(data.get("cost_cny"), limits))
+    found.append(rules.cost_rule(proof.get("cost_cny", {}).get(limits.card), limits))
     blocked = [rule for rule in found if rule.verdict not in rules.LETS_THROUGH]
     reasons = [f"{rule.name}: {rule.verdict}: {rule.sentence}" for rule in blocked]
     return {
@@ -226,7 +226,10 @@ def _json(path: Path) -> Any:
 
 
 def read_proof(folder: Path | None) -> dict[str, Any]:
-    """{parity, checked, requests, success_rate, p95_first_token_s, p95_short_answer_s} of serving.prove; {} without it."""
+    """{parity, checked, requests, success_rate, p95_first_token_s, p95_short_answer_s, cost_cny} of serving.prove.
+
+    `cost_cny`: {card: CNY a month, None without a price} of the cards that were measured. {} without a proof.
+    """
     if folder is None:
         return {}
     parity, load = _json(folder / "parity.json") or {}, _json(folder / "loadtest.json") or {}
@@ -234,6 +237,8 @@ def read_proof(folder: Path | None) -> dict[str, Any]:
     checked = parity.get("checked")
     if checked:
         found |= {"checked": checked, "parity": parity["identical_answers"] / checked}
+    rows = (_json(folder / "cost.json") or {}).get("rows", [])
+    found["cost_cny"] = {row["card"]: row["month_cny"] for row in rows if row["basis"] == "measured"}
     return found
 
 

@@ -378,16 +378,15 @@ def proof_rules(proof: Mapping[str, Any], limits: Thresholds) -> list[Rule]:
 
 
 def cost_rule(cost: float | None, limits: Thresholds) -> Rule:
-    """Cost of the run in CNY, strictly below the bound, where the profile names a measured card."""
+    """CNY a month on the card that the profile names, strictly below the bound; only a measured card counts."""
     bound = limits.cost_bound_cny
     if not limits.card:
         return Rule("cost_cny", "cost_cny", NOT_APPLICABLE, "the profile names no card whose cost could be measured", bound=bound)
     if cost is None:
-        return missing("cost_cny", "cost_cny", f"no cost was measured on the card {limits.card}", bound)
+        return missing("cost_cny", "cost_cny", f"no cost was measured on the card {limits.card}, or its price is not set", bound)
     verdict = PASS if cost < bound else FAIL
-    return Rule(
-        "cost_cny", "cost_cny", verdict, f"the run costs {cost:,.0f} CNY; less than {bound:,.0f}", value=cost, bound=bound
-    )
+    text = f"serving on one {limits.card} costs {cost:,.0f} CNY a month; less than {bound:,.0f}"
+    return Rule("cost_cny", "cost_cny", verdict, text, value=cost, bound=bound)
 
 
 def worst(verdicts: Iterable[str]) -> str:

@@ -8,37 +8,27 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from legal_tasks import artifacts
 from legal_tasks.lease import process_start
 from legal_tasks.services import nginx_path, write_private
+from legal_tasks.serving import keys
 from legal_tasks.serving.children import spawn
-from legal_tasks.step import StepError, var_folder
+from legal_tasks.serving.keys import PATTERN, Key
+from legal_tasks.step import StepError
 
 TEMPLATES = Path(__file__).parent / "templates"
 READ_TIMEOUT_S = 120  # a frozen engine costs a request this long
-KEY_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
-
-# (name, status, OpenAI error type, message, further directives)
-ERRORS: tuple[tuple[str, int, str, str, list[str]], ...] = (
-    (
-        "e401",
-        401,
-        "invalid_request_error",
-        "send a valid API key: Authorization: Bearer KEY",
-        ["add_header WWW-Authenticate Bearer always;"],
-    ),
-    ("e404", 404, "invalid_request_error", "no such path: the API lies below /v1/", []),
-    ("e413", 413, "invalid_request_error", "the request is larger than 2 MB", []),
-    ("e502", 502, "server_error", "the engine does not answer; try again", ["add_header Retry-After 5 always;"]),
-    ("e503", 503, "server_error", "no model is in production yet", ["add_header Retry-After 30 always;"]),
-)
+BODY_MIB = 2
+WORD = re.compile(r"[A-Za-z0-9_.-]+")  # what may enter the configuration as a name or version
 
 
 class GatewayError(Exception):
@@ -46,65 +36,143 @@ class GatewayError(Exception):
 
 
 @dataclass(frozen=True)
+class Error:
+    """An answer of the gateway's own, in OpenAI's form. `statuses`: those of Nginx that become it."""
+
+    code: str
+    status: int
+    statuses: str
+    kind: str
+    message: str
+    extra: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> str:
+        # A request without a path cannot go to a named location; the others keep their path for the log.
+        return "/error/bad_request" if self.status == 400 else f"@{self.code}"
+
+    @property
+    def location(self) -> str:
+        return self.place if self.place.startswith("@") else f"= {self.place}"
+
+
+REFUSED = "invalid_request_error"
+ERRORS = (
+    Error("bad_request", 400, "400 408 411 414 494", REFUSED, "this is not an HTTP request that can be answered"),
+    Error(
+        "invalid_api_key",
+        401,
+        "401",
+        REFUSED,
+        "send a valid API key: Authorization: Bearer KEY",
+        ("add_header WWW-Authenticate Bearer always;",),
+    ),
+    Error("unknown_url", 404, "404", REFUSED, "no such path: the API lies below /v1/"),
+    Error("method_not_allowed", 405, "405", REFUSED, "this path does not know the method"),
+    Error("request_too_large", 413, "413", REFUSED, f"the request is larger than {BODY_MIB} MiB"),
+    Error(
+        "rate_limit_exceeded",
+        429,
+        "429",
+        "rate_limit_error",
+        "this key has reached its limit of requests; wait and try again",
+        ("add_header Retry-After 2 always;",),
+    ),
+    Error("internal_error", 500, "500", "server_error", "the gateway failed; try again", ("add_header Retry-After 5 always;",)),
+    Error(
+        "engine_unavailable",
+        502,
+        "502 504",
+        "server_error",
+        "the engine does not answer; try again",
+        ("add_header Retry-After 5 always;",),
+    ),
+    Error("no_model", 503, "503", "server_error", "no model is in production now", ("add_header Retry-After 15 always;",)),
+)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One engine behind the gateway: its port on 127.0.0.1, the version that clients see, its share of users in percent."""
+
+    name: str
+    port: int
+    version: str
+    share: float = 100.0
+
+    def __post_init__(self) -> None:
+        for word in (self.name, self.version):
+            if not WORD.fullmatch(word):
+                raise ValueError(f"a name or version is made of letters, digits, - _ . only, got {word!r}")
+
+
+@dataclass(frozen=True)
 class Route:
-    """Where requests go. `port` of the engine on 127.0.0.1, None before any release; `version` as clients see it."""
+    """Where requests go: the variants, the growing one first, so that users do not move when its share grows.
 
-    port: int | None = None
-    version: str = "none"
-
-
-def api_keys(path: Path | None = None) -> dict[str, str]:
-    """{key: name of its holder} from var/secrets/api_keys (lines `name:key`), generated with one key on first use.
-
-    Raises StepError for a line of another form: it would end up in a configuration file.
+    Each variant takes over from the others while they do not answer. Empty before any release.
     """
-    path = path or var_folder() / "secrets" / "api_keys"
-    if not path.is_file():
-        write_private(path, f"default:ll-{secrets.token_urlsafe(32)}\n")
-    keys: dict[str, str] = {}
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        name, _, key = line.strip().partition(":")
-        if not name or not set(name + key) <= KEY_CHARACTERS or len(key) < 16:
-            raise StepError(f"{path} line {number}: write `name:key`, letters, digits, - _ . only, keys of 16 characters or more")
-        keys[key] = name
-    if not keys:
-        raise StepError(f"{path} holds no key: remove the file to have one generated")
-    return keys
+
+    variants: tuple[Variant, ...] = ()
+
+    def __post_init__(self) -> None:
+        names, ports = {one.name for one in self.variants}, {one.port for one in self.variants}
+        if len(names) < len(self.variants) or len(ports) < len(self.variants):
+            raise ValueError(f"variants need names and ports of their own, got {self.variants}")
+        if self.variants and abs(sum(one.share for one in self.variants) - 100) > 0.01:
+            raise ValueError(f"the shares must add up to 100, got {[one.share for one in self.variants]}")
+        if any(one.share < 0.01 for one in self.variants):
+            raise ValueError("a share must be at least 0.01 percent: leave the variant out")
+
+    @classmethod
+    def only(cls, port: int, version: str) -> Route:
+        """Everything to one engine."""
+        return cls((Variant("production", port, version),))
+
+    @property
+    def versions(self) -> str:
+        return ",".join(one.version for one in self.variants) or "none"
 
 
-def first_key() -> str:
-    """Any valid key, for our own probes."""
-    return next(iter(api_keys()))
-
-
-def render(root: Path, listen: int, route: Route, mark: str) -> str:
+def render(root: Path, listen: int, route: Route, mark: str, keys: Sequence[Key] = ()) -> str:
     """The text of nginx.conf; `mark` is what /health carries once it is in force."""
     import jinja2
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined, trim_blocks=True, autoescape=False
     )
-    if not set(route.version) <= KEY_CHARACTERS:
-        raise ValueError(f"a version is made of letters, digits, - _ . only, got {route.version!r}")
+    rates = sorted({key.per_minute for key in keys})
     return environment.get_template("nginx.conf.j2").render(
         root=root,
         listen=listen,
-        port=route.port,
-        version=route.version,
+        variants=route.variants,
         mark=mark,
         errors=ERRORS,
+        key_maps=render_keys(keys),
         read_timeout_s=READ_TIMEOUT_S,
+        body_mib=BODY_MIB,
+        rates=rates,
+        # A sixth of a minute's requests may come at once: people click, programs start in parallel.
+        bursts={rate: max(1, rate // 6) for rate in rates},
+        connections=sorted({key.at_once for key in keys}),
         as_root=os.geteuid() == 0,
     )
 
 
-def render_keys(keys: dict[str, str]) -> str:
-    """The map from the Authorization header to the holder's name; the regular word `bearer` in any case is taken."""
-    lines = ["map $http_authorization $client {", '  default "";']
-    lines += [f'  "~^[Bb]earer {key.replace(".", "[.]")}$" "{name}";' for key, name in keys.items()]
-    return "\n".join([*lines, "}", ""])
+def render_keys(keys: Sequence[Key]) -> str:
+    """Maps from the Authorization header to id, digest, name and limits; the word `Bearer` is taken in either case."""
+
+    def table(source: str, target: str, rows: Sequence[tuple[str, str]]) -> list[str]:
+        return [f"  map {source} {target} {{", '    default "";', *(f'    "{left}" "{right}";' for left, right in rows), "  }"]
+
+    lines = table("$http_authorization", "$key_id", [(f"~^[Bb]earer {PATTERN}$", "$sent_id")])
+    lines += table("$key_id", "$key_digest", [(key.id, key.digest) for key in keys])
+    lines += table("$key_id", "$client", [(key.id, key.name) for key in keys])
+    for rate in sorted({key.per_minute for key in keys}):
+        lines += table("$key_id", f"$limit_{rate}", [(key.id, key.id) for key in keys if key.per_minute == rate])
+    for number in sorted({key.at_once for key in keys}):
+        lines += table("$key_id", f"$at_once_{number}", [(key.id, key.id) for key in keys if key.at_once == number])
+    return "\n".join(lines)
 
 
 class Gateway:
@@ -114,6 +182,10 @@ class Gateway:
         self.root, self.listen = root.absolute(), listen
         self.route = Route()
         self.instance = secrets.token_hex(4)
+        # Our own probes go through the gateway like anybody's requests; this key lives as long as the object.
+        self.probe, self.probe_key = keys.make("probe", per_minute=100_000, at_once=10_000)
+        self.known: tuple[Key, ...] = ()
+        self.mark = ""
         self.process: subprocess.Popen | None = None
         self.retired: set[tuple[int, str | None]] = set()  # workers of earlier configurations
         if any(c in str(self.root) for c in " ;{}'\"$"):
@@ -137,14 +209,25 @@ class Gateway:
         if done.returncode:
             raise GatewayError(f"nginx {' '.join(arguments)} failed: {done.stderr.strip()[-800:]}")
 
-    def _write(self, route: Route) -> None:
-        """The neighbour, checked by nginx itself, then in the place of the file in force."""
+    def _write(self, route: Route) -> str:
+        """The neighbour, checked by nginx itself, then in the place of the file in force; returns its mark."""
         self.root.mkdir(parents=True, exist_ok=True)
-        write_private(self.root / "keys.conf", render_keys(api_keys()))
+        known = (*keys.read(), self.probe)
+        # Tells this gateway from another one on the same port, and one engine of a version from the next.
+        mark = f"{self.instance}/{artifacts.sha256_text(repr((route, known)))[:16]}"
         neighbour = self.root / "nginx.conf.new"
-        neighbour.write_text(render(self.root, self.listen, route, self._mark(route)), "utf-8")
+        write_private(neighbour, render(self.root, self.listen, route, mark, known))
         self._call(neighbour, "-t", "-q")
         os.replace(neighbour, self.config)
+        self.known = known
+        return mark
+
+    def refresh_keys(self) -> bool:
+        """Take in keys that were made or revoked since; whether there were any. StepError leaves the old ones in force."""
+        if (*keys.read(), self.probe) == self.known:
+            return False
+        self.apply(self.route)
+        return True
 
     def pid(self) -> int | None:
         """The master process, if it lives and is ours."""
@@ -159,7 +242,7 @@ class Gateway:
         """Start Nginx (ending one that a killed releaser left behind) and wait for its /health."""
         self.stop()
         self.route = route or Route()
-        self._write(self.route)
+        self.mark = mark = self._write(self.route)
         command = [self.nginx, "-p", str(self.root), "-e", str(self.root / "error.log"), "-c", str(self.config)]
         process = self.process = spawn(command, self.root / "error.log", self.root)
 
@@ -167,13 +250,9 @@ class Gateway:
             if process.poll() is not None:
                 tail = (self.root / "error.log").read_text("utf-8", errors="replace").splitlines()[-3:]
                 raise GatewayError(f"Nginx ended with {process.returncode}: {' | '.join(tail)}")
-            return None if self._in_force() == self._mark(self.route) else "Nginx does not answer on /health"
+            return None if self._in_force() == mark else "Nginx does not answer on /health"
 
         self._wait(check)
-
-    def _mark(self, route: Route) -> str:
-        """Tells this gateway from another one on the same port, and one engine of a version from the next."""
-        return f"{self.instance}/{route.version}/{route.port or 0}"
 
     def _in_force(self) -> str | None:
         """The mark of the route that /health tells, None without an answer."""
@@ -209,25 +288,28 @@ class Gateway:
 
     def apply(self, route: Route, probe: Callable[[], str | None] | None = None) -> None:
         """Send all requests to `route`; `probe` returns None or what is wrong. GatewayError after the old is back."""
-        before = self.config.read_bytes() if self.config.is_file() else None
-        self._write(route)
+        before, known = self.config.read_text("utf-8") if self.config.is_file() else None, self.known
+        mark = self._write(route)
         try:
             self.reload()
-            self._wait(lambda: None if self._in_force() == self._mark(route) else f"Nginx still does not serve {route.version}")
+            self._wait(lambda: None if self._in_force() == mark else f"Nginx still does not serve {route.versions}")
             reason = probe() if probe else None
             if reason is not None:
                 raise GatewayError(f"the probe through the gateway failed: {reason}")
         except GatewayError:
             if before is not None:
-                neighbour = self.root / "nginx.conf.new"
-                neighbour.write_bytes(before)
-                os.replace(neighbour, self.config)
-                if self.pid() is not None:
-                    self.reload()
-                    old = self._mark(self.route)
-                    self._wait(lambda: None if self._in_force() == old else f"Nginx does not serve {old} again")
+                self._restore(before, known)
             raise
-        self.route = route
+        self.route, self.mark = route, mark
+
+    def _restore(self, before: str, known: tuple[Key, ...]) -> None:
+        neighbour = self.root / "nginx.conf.new"
+        write_private(neighbour, before)
+        os.replace(neighbour, self.config)
+        self.known = known
+        if self.pid() is not None:
+            self.reload()
+            self._wait(lambda: None if self._in_force() == self.mark else f"Nginx does not serve {self.route.versions} again")
 
     def draining(self) -> bool:
         """True while workers of an earlier configuration still end their requests."""

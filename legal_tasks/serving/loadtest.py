@@ -10,13 +10,16 @@ import json
 import math
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from legal_tasks.step import progress
 
 QUANTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
+SUCCESS = 0.99  # of the requests of a rate must be answered, or it does not hold
+STEP_S, STEP_REQUESTS = 4.0, 40  # a rate is tried for so long, and with so many requests, whichever is more
+HIGHEST_RATE = 4096.0  # requests per second; beyond it one client process measures itself
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,13 @@ class Timing:
     total: float | None
     tokens: int
     error: str | None
+
+    @property
+    def per_token(self) -> float | None:
+        """Seconds from one token to the next, averaged over the answer; None for answers of one token."""
+        if self.first_token is None or self.total is None or self.tokens < 2:
+            return None
+        return (self.total - self.first_token) / (self.tokens - 1)
 
 
 def quantiles(values: Sequence[float]) -> dict[str, float]:
@@ -131,6 +141,7 @@ def run_load(
             errors[timing.error] = errors.get(timing.error, 0) + 1
     first = quantiles([t.first_token for t in good if t.first_token is not None])
     whole = quantiles([t.total for t in good if t.total is not None])
+    each = quantiles([pause for t in good if (pause := t.per_token) is not None])
     return {
         "requests": requests,
         "rate_per_s": rate,
@@ -138,7 +149,34 @@ def run_load(
         "seconds": round(seconds, 2),
         **{f"{name}_first_token_s": value for name, value in first.items()},
         **{f"{name}_short_answer_s": value for name, value in whole.items()},
+        **{f"{name}_per_token_s": value for name, value in each.items()},
         "success_rate": len(good) / requests,
         "tokens_per_s": round(sum(t.tokens for t in good) / seconds, 2),
         "errors": errors,
     }
+
+
+def holds(load: Mapping[str, Any], limit_s: float) -> bool:
+    """Whether P95 of first token and of short answers stay below `limit_s` and nearly all requests succeed."""
+    names = ("p95_first_token_s", "p95_short_answer_s")
+    return load["success_rate"] >= SUCCESS and all(load.get(name, math.inf) < limit_s for name in names)
+
+
+def highest_rate(run: Callable[[int, float], dict[str, Any]], first: dict[str, Any], limit_s: float) -> dict[str, Any]:
+    """The highest rate that held: doubled from that of `first` until one does not hold, then the middle of the two.
+
+    `run(requests, rate)` measures one rate as `run_load` does. {limit_s, steps: [{rate_per_s, held, ...}], and of the best
+    one rate_per_s, tokens_per_s, requests: None where none held}.
+    """
+    tried = [first]
+    while holds(tried[-1], limit_s) and tried[-1]["rate_per_s"] < HIGHEST_RATE:
+        rate = 2 * tried[-1]["rate_per_s"]
+        tried.append(run(max(STEP_REQUESTS, round(rate * STEP_S)), rate))
+    if len(tried) > 1 and not holds(tried[-1], limit_s):
+        rate = (tried[-2]["rate_per_s"] + tried[-1]["rate_per_s"]) / 2
+        tried.append(run(max(STEP_REQUESTS, round(rate * STEP_S)), rate))
+    best = max((load for load in tried if holds(load, limit_s)), key=lambda load: load["rate_per_s"], default=None)
+    shown = ("rate_per_s", "requests", "tokens_per_s", "success_rate", "p95_first_token_s", "p95_short_answer_s")
+    steps = [{**{name: load.get(name) for name in shown}, "held": holds(load, limit_s)} for load in tried]
+    chosen = {name: best[name] if best else None for name in ("rate_per_s", "tokens_per_s", "requests")}
+    return {"limit_s": limit_s, **chosen, "steps": steps}

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from legal_tasks import artifacts
-from legal_tasks.serving import engines, gateway
+from legal_tasks.serving import engines
 from legal_tasks.serving.children import end_session
 from legal_tasks.serving.engines import Engine, EngineError
 from legal_tasks.serving.gateway import Gateway, GatewayError, Route
@@ -30,8 +30,10 @@ from legal_tasks.step import StepError, var_folder
 ACTOR = "releaser"
 TICK_S = 0.3
 HEARTBEAT_S = 1.0
-PROBE_EVERY_S = 20.0
-PROBES_LOST = 3  # so many one-token probes in a row without an answer: the engine is stuck
+PROBE_EVERY_S = 5.0
+PROBE_TIMEOUT_S = 3.0
+# Probes lost in a row until the engine is ended: a busy engine still answers /health and has time, a silent one is frozen.
+SILENT_PROBES, STUCK_PROBES = 3, 12
 DRAIN_S = 30.0
 BACK_OFF_S = (1.0, 2.0, 5.0, 15.0, 60.0)
 STALE_S = 10.0
@@ -72,7 +74,8 @@ class Releaser:
         self.restarts = 0
         self.not_before = 0.0
         self.next_probe = 0.0
-        self.lost = 0
+        self.lost = self.silent = 0
+        self.keys_fault = ""
         self.write_lock = threading.Lock()
 
     # What others see
@@ -153,12 +156,12 @@ class Releaser:
         return engine
 
     def route_to(self, engine: Engine, model: Model) -> None:
-        key = gateway.first_key()
-        self.gateway.apply(Route(engine.port, version_of(model)), lambda: engines.probe(self.gateway.url, key))
+        key = self.gateway.probe_key
+        self.gateway.apply(Route.only(engine.port, version_of(model)), lambda: engines.probe(self.gateway.url, key))
 
     def adopt(self, engine: Engine, model: Model) -> None:
         self.engine, self.model, self.ready, self.since = engine, model, True, time.time()
-        self.lost, self.next_probe = 0, time.monotonic() + PROBE_EVERY_S
+        self.lost, self.silent, self.next_probe = 0, 0, time.monotonic() + PROBE_EVERY_S
         self.note_engines(engine)
 
     # What it decides
@@ -201,12 +204,20 @@ class Releaser:
         while self.gateway.draining() and time.monotonic() < deadline and not self.stopping.is_set():
             time.sleep(0.1)
 
+    def take_out(self) -> None:
+        """Nothing goes to the engine any more: clients are told at once to come again, instead of waiting for it."""
+        try:
+            self.gateway.apply(Route())
+        except (GatewayError, StepError) as error:
+            self.say(f"the gateway keeps its route: {error}")
+
     def restore(self, model: Model, reason: str) -> None:
         """Start an engine again for what is in production; waits longer after each failure."""
         self.phase = f"restarting {version_of(model)}"
         self.ready = False
         self.say(f"{self.phase}: {reason}")
         if self.engine is not None:
+            self.take_out()
             self.engine.stop(grace_s=2.0)
             self.engine = None
         pause = BACK_OFF_S[min(self.restarts, len(BACK_OFF_S) - 1)]
@@ -233,19 +244,32 @@ class Releaser:
             return f"the engine ended with {self.engine.process.returncode}: {self.engine.tail(3)}"
         if time.monotonic() >= self.next_probe:
             self.next_probe = time.monotonic() + PROBE_EVERY_S
-            reason = engines.probe(self.engine.url, timeout_s=PROBE_EVERY_S)
+            reason = engines.probe(self.engine.url, timeout_s=PROBE_TIMEOUT_S)
             self.lost = self.lost + 1 if reason else 0
+            self.silent = self.silent + 1 if reason and not engines.listens(self.engine.url) else 0
             self.ready = self.lost == 0
             if self.lost == 0:
                 self.restarts = 0
-            if self.lost >= PROBES_LOST:
+            if self.silent >= SILENT_PROBES or self.lost >= STUCK_PROBES:
                 return f"{self.lost} probes in a row failed: {reason}"
         return None
+
+    def take_keys(self) -> None:
+        """Let keys in that were made since, and revoked ones no more; a broken file leaves the old ones in force."""
+        try:
+            if self.gateway.refresh_keys():
+                self.say(f"the gateway knows {len(self.gateway.known) - 1} keys now")
+            self.keys_fault = ""
+        except (StepError, GatewayError) as error:
+            if str(error) != self.keys_fault:
+                self.say(f"the keys were not taken in: {error}")
+            self.keys_fault = str(error)
 
     def tick(self) -> None:
         if self.gateway.pid() is None:
             self.say("Nginx is gone: starting it again")
             self.gateway.start(self.gateway.route)
+        self.take_keys()
         state = self.database.current()
         if state.actual is not None:
             trouble = self.trouble()

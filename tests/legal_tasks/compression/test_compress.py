@@ -58,6 +58,26 @@ def test_chats_that_repeat_an_exam_question_are_not_calibrated_on(params):
         compress.choose_chats(every, tokenizer, {compress.squeeze(make_record(n)["instruction"]) for n in range(64)})
 
 
+def test_a_training_set_that_holds_exam_items_is_refused(params, tmp_path):
+    exam = params.exams / "exams" / "legal_exam.jsonl"
+    item = json.loads(exam.read_text("utf-8").splitlines()[0])
+    item["question"] = "出租人与承租人订立的租赁合同期限为二十五年，超过法律规定的最长期限的部分，下列说法正确的是哪一项？"
+    exam.write_text(exam.read_text("utf-8") + json.dumps(item, ensure_ascii=False) + "\n", "utf-8")
+    split = tmp_path / "leaking"
+    split.mkdir()
+    leak = make_record(1) | {"instruction": item["question"] + item["options"]["A"]}
+    article = leak | {"provenance": leak["provenance"] | {"derived": True}}
+    for records in ([make_record(2), article], [make_record(2), leak]):
+        lines = [json.dumps(record, ensure_ascii=False) for record in records]
+        (split / "train.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+        leaking = dataclasses.replace(params, data=split, samples=8)
+        if records[1] is article:
+            assert len(compress.choose_chats(leaking, load_tokenizer(params.model), set())[0]) == 2
+        else:
+            with pytest.raises(StepError, match=r"1 of 2 training chats hold exam questions .*r1, legal_exam line 41"):
+                compress.choose_chats(leaking, load_tokenizer(params.model), set())
+
+
 def test_the_choice_of_chats_is_seeded(params):
     tokenizer = load_tokenizer(params.model)
     first, _ = compress.choose_chats(params, tokenizer, set())
@@ -73,6 +93,7 @@ def test_the_choice_of_chats_is_seeded(params):
         ("damping", 0.0, "--damping"),
         ("samples", 0, "--samples"),
         ("limit", 0, "--limit"),
+        ("gguf", ("q2_k",), "--gguf"),
     ],
 )
 def test_a_bad_value_names_its_option(params, name, value, said):

@@ -127,3 +127,19 @@ def test_logits_survive_the_file(file, model):
     with torch.no_grad():
         wanted, got = (m(ids).logits[0, -1].softmax(-1) for m in (merged, loaded))
     assert 0 < (wanted - got).abs().sum() / 2 < 0.15  # total variation
+
+
+@pytest.mark.parametrize(("kind", "stored", "bound"), [("q8_0", "Q8_0", 0.02), ("f16", "F16", 0.002)])
+def test_finer_files_are_read_by_llama_cpp_and_lie_nearer(model, tmp_path, kind, stored, bound):
+    import gguf as package
+
+    shutil.copytree(model, tmp_path / "tokenizer", ignore=shutil.ignore_patterns("*.safetensors", "config.json"))
+    made = gguf.convert(model, tmp_path / f"model-{kind}.gguf", "tiny", kind)
+    kinds = {tensor.name: tensor.tensor_type.name for tensor in package.GGUFReader(made).tensors}
+    assert kinds["blk.0.ffn_up.weight"] == kinds["token_embd.weight"] == stored and kinds["output_norm.weight"] == "F32"
+    loaded, tokenizer = load_model(made, "gguf")
+    merged, _ = load_model(model)
+    name = "model.layers.0.self_attn.q_proj.weight"
+    wanted, got = merged.state_dict()[name], loaded.state_dict()[name]
+    assert (wanted - got).norm() / wanted.norm() < bound
+    assert verify(made, loaded, tokenizer, CHATS, answers=2).chats == 4

@@ -22,11 +22,9 @@ def pack(codes):
     return words.to(torch.int32)  # wraps to the signed 32-bit pattern
 
 
-@pytest.mark.parametrize("offset", [True, False])
-def test_a_known_matrix_in_autogptqs_layout_is_read_within_half_a_step(offset):
-    torch.manual_seed(0)
-    inputs, outputs, groups = 32, 16, 2
-    weight = torch.randn(outputs, inputs)
+def quantised(weight, groups, offset):
+    """(tensors in AutoGPTQ's layout, scale of each weight) of a matrix (outputs, inputs), with columns in act-order."""
+    outputs, inputs = weight.shape
     order = torch.randperm(inputs)  # act-order: groups are not neighbours
     g_idx = torch.empty(inputs, dtype=torch.int32)
     g_idx[order] = torch.arange(inputs, dtype=torch.int32) // (inputs // groups)
@@ -39,9 +37,47 @@ def test_a_known_matrix_in_autogptqs_layout_is_read_within_half_a_step(offset):
         zeros[group] = torch.clamp(torch.round(-low / scales[group]), 1, 15).int()
         codes[g_idx == group] = torch.clamp(torch.round(part / scales[group]) + zeros[group], 0, 15).int()
     stored = zeros - 1 if offset else zeros
-    got = dequantise(pack(codes), pack(stored.T).T, scales, g_idx, bits=4, offset=offset)
+    tensors = {"qweight": pack(codes), "qzeros": pack(stored.T).T.contiguous(), "scales": scales, "g_idx": g_idx}
+    return tensors, scales[g_idx.long()].T
+
+
+@pytest.mark.parametrize("offset", [True, False])
+def test_a_known_matrix_in_autogptqs_layout_is_read_within_half_a_step(offset):
+    torch.manual_seed(0)
+    weight = torch.randn(16, 32)
+    tensors, steps = quantised(weight, 2, offset)
+    got = dequantise(**tensors, bits=4, offset=offset)
     assert got.shape == weight.shape
-    assert ((got - weight).abs() <= scales[g_idx.long()].T * 0.5 + 1e-6).all()
+    assert ((got - weight).abs() <= steps * 0.5 + 1e-6).all()
+
+
+def test_a_checkpoint_in_autogptqs_layout_loads_within_half_a_step(tmp_path):
+    """As AutoGPTQ 0.7 left it: settings in quantize_config.json alone, version 1 zero points, its own file name."""
+    from safetensors.torch import save_file
+
+    base = make_base(tmp_path / "base")
+    dense, tokenizer = load_model(base)
+    folder = tmp_path / "autogptq"
+    tokenizer.save_pretrained(folder)
+    dense.config.save_pretrained(folder)
+    torch.manual_seed(0)
+    tensors, steps = {}, {}
+    for name, weight in dense.state_dict().items():
+        if "proj" in name:
+            packed, steps[name] = quantised(weight, weight.shape[1] // 128, offset=True)
+            tensors |= {f"{name.removesuffix('.weight')}.{part}": value for part, value in packed.items()}
+        elif name != "lm_head.weight":
+            tensors[name] = weight.clone()
+    save_file(tensors, folder / "gptq_model-4bit-128g.safetensors")
+    settings = {"bits": 4, "group_size": 128, "damp_percent": 0.01, "desc_act": True, "static_groups": False, "sym": False,
+                "true_sequential": True, "model_name_or_path": None, "model_file_base_name": "gptq_model-4bit-128g"}  # fmt: skip
+    (folder / "quantize_config.json").write_text(json.dumps(settings))
+    got, _ = load_model(folder, "gptq")
+    assert len(steps) == 14
+    for name, step in steps.items():
+        assert ((got.state_dict()[name] - dense.state_dict()[name]).abs() <= step * 0.5 + 1e-6).all(), name
+    with pytest.raises(StepError, match="is a quantised model"):
+        load_model(folder)
 
 
 @pytest.fixture(scope="module")

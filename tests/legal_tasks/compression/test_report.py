@@ -44,7 +44,7 @@ def test_a_loss_without_a_right_answer_or_without_items_is_not_measured():
     assert found.loss is None
     compare(found, [], [])
     assert found.loss is None and found.accuracy is None
-    assert cells(found) == ["GGUF", "2.0 KiB", "3.0 MiB", "未测量", "0.50 s", "4.000", "未测量"]
+    assert cells(found) == ["GGUF", "2.0 KiB", "3.0 MiB", "未测量", "0.50 s", "4.000", "未测量", "未测量"]
 
 
 def test_other_items_are_no_comparison():

@@ -276,9 +276,13 @@ def test_proof_data_and_citations(measured, expected):
 def test_cost_is_judged_only_where_a_card_is_named():
     assert failing(decide()) == {}
     assert failing(decide(card="RTX 4090")) == {"cost_cny": "not measured"}
-    priced = {"data": MEASURED["data"] | {"cost_cny": 2000.0}}
-    assert failing(decide(measured=priced, card="RTX 4090")) == {"cost_cny": "fail"}
-    assert failing(decide(measured={"data": MEASURED["data"] | {"cost_cny": 1999.0}}, card="RTX 4090")) == {}
+
+    def costing(**cards):
+        return decide(measured={"proof": MEASURED["proof"] | {"cost_cny": cards}}, card="T4")
+
+    assert failing(costing(T4=2000.0)) == {"cost_cny": "fail"}
+    assert failing(costing(T4=1999.0)) == {}
+    assert failing(costing(CPU=1.0)) == failing(costing(T4=None)) == {"cost_cny": "not measured"}
 
 
 def test_a_suite_with_a_fault_is_not_measured():
@@ -320,6 +324,8 @@ def test_the_step_reads_its_artifacts_and_writes_the_decision(tmp_path, monkeypa
     (tmp_path / "comparison" / "answers.jsonl").write_text('{"id": "q1", "answer": "根据《合同法》第五十二条，无效。"}\n')
     (tmp_path / "proof" / "parity.json").write_text(json.dumps({"checked": 50, "identical_answers": 50}))
     (tmp_path / "proof" / "loadtest.json").write_text(json.dumps(PROOF))
+    rows = [{"card": "T4", "basis": "measured", "month_cny": 985.5}, {"card": "RTX 4090", "basis": "scaled", "month_cny": 1.0}]
+    (tmp_path / "proof" / "cost.json").write_text(json.dumps({"rows": rows}))
     asked = {
         "suite": "bar",
         "question": "甲公司向乙公司出租厂房二十五年，超过二十年的部分效力如何？",

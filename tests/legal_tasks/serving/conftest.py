@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 
 from legal_tasks import artifacts
 from legal_tasks.services import nginx_path
-from legal_tasks.serving import engines
+from legal_tasks.serving import engines, keys
 
 TINY = Path(__file__).with_name("tiny_engine.py")
 
@@ -60,7 +61,7 @@ class Process:
     """A releaser in its own process."""
 
     def __init__(self, var):
-        self.var = var
+        self.var, self.key = var, keys.add("test")
         self.log = open(var / "logs" / "releaser.log", "ab")
         self.start()
 
@@ -94,3 +95,22 @@ def releaser(var):
     if process.process.poll() is None:
         process.end()
     process.log.close()
+
+
+@pytest.fixture
+def make_gguf(tmp_path):
+    """make_gguf(base_folder) -> folder of a finished compress artifact that holds the GGUF file alone."""
+    pytest.importorskip("xllamacpp")
+
+    def make(base, name="one"):
+        from legal_tasks.compression import compress, gguf
+
+        def fill(folder):
+            shutil.copytree(base, folder / "tokenizer", ignore=shutil.ignore_patterns("*.safetensors", "config.json"))
+            gguf.convert(base, folder / compress.GGUF_FILE, "tiny")
+            return {}
+
+        store = artifacts.Store(tmp_path / "store")
+        return store.get_or_make("compression.compress", {"name": name}, {}, fill).path
+
+    return make

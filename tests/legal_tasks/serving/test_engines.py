@@ -10,7 +10,7 @@ import pytest
 
 from legal_tasks import artifacts
 from legal_tasks.lease import process_start
-from legal_tasks.serving import children, engines
+from legal_tasks.serving import backends, children, engines
 from legal_tasks.step import StepError
 
 SMALL = {"num_hidden_layers": 3, "num_attention_heads": 4, "head_dim": 64, "hidden_size": 256, "max_position_embeddings": 512}
@@ -102,13 +102,13 @@ def test_vllm_is_bound_to_the_loopback_and_gets_no_secret(tmp_path, monkeypatch,
     monkeypatch.delenv("LEXLOOP_ENGINE_ARGV", raising=False)
     monkeypatch.setenv("SOME_API_TOKEN", "x")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "x")
-    settings = engines.Settings(max_num_seqs=3)
+    settings = backends.Settings(max_num_seqs=3)
     (tmp_path / "config.json").write_text(json.dumps(SMALL))
-    words = engines.argv(tmp_path, 8123, settings)
+    words = backends.VLLM_BACKEND.argv(tmp_path, 8123, settings)
     pairs = dict(zip(words, words[1:], strict=False))
     assert (pairs["--host"], pairs["--port"], pairs["--max-num-seqs"]) == ("127.0.0.1", "8123", "3")
     assert "--trust-remote-code" not in words
-    values = engines.environment(settings)
+    values = backends.VLLM_BACKEND.environment(settings)
     assert values["HF_HUB_OFFLINE"] == "1" and not {"SOME_API_TOKEN", "MLFLOW_TRACKING_PASSWORD", "PYTHONPATH"} & values.keys()
 
 
@@ -130,7 +130,7 @@ def test_vllm_is_bound_to_the_loopback_and_gets_no_secret(tmp_path, monkeypatch,
 )
 def test_the_cache_holds_the_contexts_but_at_least_one(tmp_path, config, sequences, expected):
     (tmp_path / "config.json").write_text(json.dumps(config))
-    assert engines.kv_cache_bytes(tmp_path, sequences) == expected
+    assert backends.kv_cache_bytes(tmp_path, sequences) == expected
 
 
 def test_a_taken_port_is_passed_over():

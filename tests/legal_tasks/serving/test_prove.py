@@ -1,15 +1,11 @@
-import copy
 import json
 import os
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from legal_tasks.serving import engines, gateway, prove
-from legal_tasks.serving.loadtest import arrivals, quantiles, run_load
+from legal_tasks.serving.loadtest import arrivals, highest_rate, holds, quantiles, run_load
 from legal_tasks.step import StepError, main
-from legal_tasks.training.chat import render
 from tests.legal_tasks.training.tiny import make_base, make_split
 
 CHATS = [[{"role": "user", "content": "什么是合同？"}]]
@@ -22,146 +18,6 @@ def engine(var, make_model):
     one.wait_ready(10)
     yield one
     one.stop()
-
-
-@pytest.fixture(scope="module")
-def reference():
-    transformers = pytest.importorskip("transformers")
-    import torch
-
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 50}
-    return transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes, initializer_range=0.5)).eval()
-
-
-def greedy(model, prompt, length):
-    import torch
-
-    ids = list(prompt)
-    for _ in range(length):
-        ids.append(int(model(torch.tensor([ids])).logits[0, -1].argmax()))
-    return ids[len(prompt) :]
-
-
-def test_the_reference_finds_the_first_token_that_it_would_not_have_chosen(reference):
-    prompt = [3, 7, 11]
-    answer = greedy(reference, prompt, 6)
-    assert prove.judge(reference, prompt, answer, "cpu") == (-1, 0.0)
-    wrong = [*answer[:2], (answer[2] + 1) % 50]
-    position, gap = prove.judge(reference, prompt, wrong, "cpu")
-    assert position == 2 and gap > prove.TIE
-    assert prove.judge(reference, prompt, [], "cpu") == (0, float("inf")), "no answer is no agreement"
-
-
-class Served(ThreadingHTTPServer):
-    """/tokenize and /v1/chat/completions, computed greedily by a model in this process."""
-
-    daemon_threads = True
-
-    def __init__(self, model, tokenizer, twist=None):
-        super().__init__(("127.0.0.1", 0), Answering)
-        self.model, self.tokenizer, self.twist, self.lock = model, tokenizer, twist, threading.Lock()
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class Answering(BaseHTTPRequestHandler):
-    def log_message(self, *arguments):
-        pass
-
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with self.server.lock:
-            prompt = render(self.server.tokenizer, body["messages"], generation=True)
-            if self.path == "/tokenize":
-                value = {"tokens": prompt}
-            else:
-                answer = greedy(self.server.model, prompt, body["max_tokens"])
-                value = {"choices": [{"token_ids": self.server.twist(answer) if self.server.twist else answer}]}
-        data = json.dumps(value).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """(model, tokenizer) with answers that depend on the question."""
-    transformers = pytest.importorskip("transformers")
-    import torch
-
-    folder = make_base(tmp_path_factory.mktemp("base"), hidden=32)
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.add_(torch.randn_like(weight) * 0.3)
-    return model, transformers.AutoTokenizer.from_pretrained(folder)
-
-
-def questions(count):
-    return {f"validation {n}": [{"role": "user", "content": f"第{n}条规定租赁合同期限不得超过{n}年吗？"}] for n in range(count)}
-
-
-def compare(tiny, served):
-    try:
-        return prove.compare_answers(served.url, served.url, "key", *tiny, questions(20), 4)
-    finally:
-        served.shutdown()
-        served.server_close()
-
-
-def test_the_same_model_behind_the_same_template_is_identical(tiny):
-    found = compare(tiny, Served(*tiny))
-    assert found["checked"] == found["identical_answers"] == found["identical_tokens"] == 20 + len(prove.hard_chats(tiny[1]))
-    assert found["answers"]["equal"] == found["checked"]
-    names = {item["prompt"] for item in found["items"]}
-    assert {"special token <|end|>", "five turns", "system turn", "white space"} <= names
-
-
-def test_another_template_in_the_engine_leaves_nothing_identical(tiny):
-    model, tokenizer = tiny
-    other = copy.deepcopy(tokenizer)
-    other.chat_template = tokenizer.chat_template.replace("'<|assistant|>'", "'<|assistant|>是'")
-    found = compare(tiny, Served(model, other))
-    assert found["identical_tokens"] == found["identical_answers"] == 0
-    assert found["items"][0]["served_prompt"].endswith("是")
-
-
-def test_one_other_answer_is_found_and_listed(tiny):
-    calls = []
-
-    def twist(answer):
-        calls.append(answer)
-        return [answer[0], (answer[1] + 1) % 250, *answer[2:]] if len(calls) == 5 else answer
-
-    found = compare(tiny, Served(*tiny, twist))
-    assert found["answers"]["different"] == 1 and found["identical_answers"] == found["checked"] - 1
-    listed = [item for item in found["items"] if item["answer"] != "equal"]
-    assert [item["position"] for item in listed] == [1] and listed[0]["served"]
-
-
-def test_ties_explain_a_few_differences_but_not_most(tiny):
-    import torch
-
-    undecided = copy.deepcopy(tiny[0])
-    with torch.no_grad():
-        undecided.model.norm.weight.mul_(1e-3)  # the same choices, every other token within a hair
-    level = (undecided, tiny[1])
-    calls = []
-
-    def seldom(answer):
-        calls.append(answer)
-        return [(answer[0] + 1) % 250, *answer[1:]] if len(calls) == 3 else answer
-
-    few = compare(level, Served(*level, seldom))
-    assert few["answers"]["tie"] == 1 and few["identical_answers"] == few["checked"]
-    many = compare(level, Served(*level, lambda answer: [(answer[0] + 1) % 250, *answer[1:]]))
-    assert many["answers"]["tie"] > many["checked"] / 2 and many["identical_answers"] == many["answers"]["equal"]
 
 
 def test_load_counts_first_token_and_whole_answer(engine):
@@ -181,7 +37,7 @@ def test_what_fails_is_counted_by_reason(var):
     front = gateway.Gateway(var / "gateway", int(os.environ["LEXLOOP_GATEWAY_PORT"]))
     front.start()
     try:
-        found = run_load(front.url, gateway.first_key(), "legal-llm", CHATS, requests=5, rate=100, max_tokens=5)
+        found = run_load(front.url, front.probe_key, "legal-llm", CHATS, requests=5, rate=100, max_tokens=5)
     finally:
         front.stop()
     assert found["success_rate"] == 0.0 and list(found["errors"].values()) == [5]
@@ -199,27 +55,10 @@ def test_arrivals_keep_the_rate_and_repeat_with_the_seed():
     assert times[-1] == pytest.approx(200, rel=0.1) and times == sorted(times)
 
 
-def test_questions_come_without_their_answers(tmp_path):
-    path = tmp_path / "validation.jsonl"
-    record = {"instruction": "问", "input": "详情", "output": "答", "history": [["早", "好"]]}
-    path.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for _ in range(3)), "utf-8")
-    chats = prove.read_chats(path, 2)
-    assert len(chats) == 2 and chats[0][-1] == {"role": "user", "content": "问\n详情"}
-    with pytest.raises(StepError, match="is missing"):
-        prove.read_chats(tmp_path / "none.jsonl", 2)
-
-
 @pytest.mark.parametrize(("option", "value"), [("prompts", 0), ("requests", 0), ("rate", 0.0), ("max_tokens", -1)])
 def test_settings_out_of_range_are_named(tmp_path, option, value):
     with pytest.raises(StepError, match=f"--{option.replace('_', '-')}"):
         prove.Params(tmp_path, tmp_path, tmp_path, **{option: value})
-
-
-def test_missing_questions_come_from_the_training_set(tmp_path):
-    make_split(tmp_path, training=6, validation=3)
-    names = list(prove.read_questions(tmp_path, 5))
-    assert names == ["validation 1", "validation 2", "validation 3", "train 1", "train 2"]
-    assert len(prove.read_questions(tmp_path, 100)) == 9
 
 
 @pytest.mark.slow
@@ -241,6 +80,45 @@ def test_vllm_serves_what_was_evaluated(tmp_path, environments, monkeypatch):
     proved = tmp_path / "prove.json"
     assert main("legal_tasks.serving.prove", [*arguments, "--requests", "40", *common, str(proved)]) == 0
     report = json.loads(proved.read_text())["report"]
-    assert report["parity"]["identical_answers"] == report["parity"]["checked"] >= 100
+    assert report["parity"]["identical_answers"] == report["parity"]["checked"] >= 200
+    assert {name: part["engine"] for name, part in report["parity"]["formats"].items()} == {"gptq": "vllm", "gguf": "llama.cpp"}
     assert report["loadtest"]["success_rate"] == 1.0 and report["loadtest"]["p95_first_token_s"] > 0
     assert not list((tmp_path / "var" / "work").iterdir())
+
+
+def capacity(limit):
+    """run(requests, rate) of a server whose P95 is good up to `limit` requests per second."""
+
+    def run(requests, rate):
+        p95 = 0.1 if rate <= limit else 3.0
+        return {
+            "rate_per_s": rate,
+            "requests": requests,
+            "tokens_per_s": 10 * rate,
+            "success_rate": 1.0,
+            "p95_first_token_s": p95,
+            "p95_short_answer_s": p95,
+        }
+
+    return run
+
+
+def test_the_highest_rate_is_searched_by_doubling_and_one_step_between():
+    run = capacity(50)
+    found = highest_rate(run, run(160, 8.0), 1.0)
+    assert [(step["rate_per_s"], step["held"]) for step in found["steps"]] == [
+        (8.0, True), (16.0, True), (32.0, True), (64.0, False), (48.0, True),
+    ]  # fmt: skip
+    assert (found["rate_per_s"], found["tokens_per_s"], found["requests"]) == (48.0, 480.0, 192)
+
+
+def test_where_the_first_rate_does_not_hold_there_is_no_highest():
+    run = capacity(1)
+    found = highest_rate(run, run(160, 8.0), 1.0)
+    assert found["rate_per_s"] is None and [step["held"] for step in found["steps"]] == [False]
+
+
+def test_a_rate_at_which_requests_fail_does_not_hold():
+    good = capacity(50)(100, 8.0)
+    assert holds(good, 1.0) and not holds({**good, "success_rate": 0.98}, 1.0)
+    assert not holds({name: value for name, value in good.items() if name != "p95_first_token_s"}, 1.0)

@@ -2,12 +2,13 @@ import json
 import os
 import signal
 import threading
+import time
 
 import httpx
 import pytest
 
 from legal_tasks.lease import process_start
-from legal_tasks.serving import gateway, prove, release, rollback
+from legal_tasks.serving import keys, prove, release, rollback
 from legal_tasks.serving.intent import bring
 from legal_tasks.serving.state import Database
 from legal_tasks.step import Skip, StepError
@@ -21,10 +22,10 @@ def put(artifact, timeout_s=30):
     return bring(model_of(artifact), "test", {}, timeout_s)
 
 
-def ask():
+def ask(releaser):
     """(status, text, version) through the gateway."""
     url = f"http://127.0.0.1:{os.environ['LEXLOOP_GATEWAY_PORT']}/v1/chat/completions"
-    headers = {"Authorization": f"Bearer {gateway.first_key()}"}
+    headers = {"Authorization": f"Bearer {releaser.key}"}
     body = {"model": "legal-llm", "messages": [{"role": "user", "content": "?"}]}
     answer = httpx.post(url, json=body, headers=headers, timeout=10, trust_env=False)
     text = answer.json()["choices"][0]["message"]["content"] if answer.status_code == 200 else None
@@ -38,16 +39,16 @@ def events():
 def test_a_model_serves_then_the_next_takes_over_and_goes_back(releaser, make_model, wait_for):
     one, two = make_model("one"), make_model("two")
     wait_for(lambda: releaser.status()["phase"] == "waiting for a model")
-    assert ask()[0] == 503
+    assert ask(releaser)[0] == 503
     put(one)
-    assert ask() == (200, "one", one.digest[:12])
+    assert ask(releaser) == (200, "one", one.digest[:12])
     first = releaser.production()
     put(two)
-    assert ask() == (200, "two", two.digest[:12])
+    assert ask(releaser) == (200, "two", two.digest[:12])
     wait_for(lambda: process_start(first["pid"]) is None)
     done = rollback.rollback(None, 30)
     assert done["digest"] == one.digest
-    assert ask()[1] == "one"
+    assert ask(releaser)[1] == "one"
     assert events() == ["intended", "released"] * 3
 
 
@@ -57,7 +58,7 @@ def test_a_model_that_does_not_start_leaves_the_old_one_serving(releaser, make_m
     pid = releaser.production()["pid"]
     with pytest.raises(StepError, match=said):
         put(make_model("broken", "exit"))
-    assert ask()[1] == "one" and releaser.production()["pid"] == pid
+    assert ask(releaser)[1] == "one" and releaser.production()["pid"] == pid
     assert said in releaser.status()["failed"]["reason"]
     state = Database().current()
     assert state.desired == state.actual
@@ -70,7 +71,7 @@ def test_a_changed_file_is_not_served(releaser, make_model):
     (bad.path / "gptq" / "model.safetensors").write_bytes(b"poison")
     with pytest.raises(StepError, match="was changed after it was made"):
         put(bad)
-    assert ask()[1] == "one"
+    assert ask(releaser)[1] == "one"
 
 
 def test_a_killed_engine_comes_back_by_itself(releaser, make_model, wait_for):
@@ -78,7 +79,7 @@ def test_a_killed_engine_comes_back_by_itself(releaser, make_model, wait_for):
     before = releaser.production()["pid"]
     os.kill(before, signal.SIGKILL)
     after = wait_for(lambda: (p := releaser.production()) and p["pid"] != before and p["pid"])
-    assert process_start(after) and ask()[1] == "one"
+    assert process_start(after) and ask(releaser)[1] == "one"
     wait_for(lambda: events()[-1] == "restarted")
 
 
@@ -90,7 +91,7 @@ def test_term_ends_everything_and_a_new_releaser_serves_what_was_in_production(r
     assert releaser.status()["production"] is None
     releaser.start()
     wait_for(releaser.production)
-    assert ask()[1] == "one"
+    assert ask(releaser)[1] == "one"
 
 
 def test_a_killed_releaser_leaves_no_process_behind(releaser, make_model, wait_for):
@@ -100,7 +101,7 @@ def test_a_killed_releaser_leaves_no_process_behind(releaser, make_model, wait_f
     wait_for(lambda: process_start(engine) is None and process_start(nginx) is None)
     releaser.start()
     wait_for(lambda: (p := releaser.production()) and p["pid"] != engine)
-    assert ask()[1] == "one"
+    assert ask(releaser)[1] == "one"
 
 
 def test_a_second_releaser_of_the_same_folder_is_refused(releaser, var, wait_for):
@@ -129,7 +130,7 @@ def test_release_follows_the_gate_and_prove_knows_what_is_in_production(releaser
     report = release.run(release.Params(gate(tmp_path, "pass"), one.path, out))
     assert (report.digest, report.version, report.previous) == (one.digest, one.digest[:12], None)
     assert json.loads((out / "release.json").read_text())["model"]["digest"] == one.digest
-    assert ask()[1] == "one"
+    assert ask(releaser)[1] == "one"
     with pytest.raises(Skip, match="^unchanged"):
         prove.skip_if_in_production(one.digest)
     prove.skip_if_in_production(make_model("two").digest)
@@ -163,4 +164,32 @@ def test_of_two_intents_the_later_one_wins(releaser, make_model, wait_for):
     put(two)
     thread.join(30)
     assert isinstance(ended[0], float) or "another model" in ended[0]
-    assert ask()[1] == "two"
+    assert ask(releaser)[1] == "two"
+
+
+def test_an_engine_without_memory_is_named_and_the_old_one_serves_on(releaser, make_model):
+    put(make_model("one"))
+    with pytest.raises(StepError, match="out of memory"):
+        put(make_model("big", "memory"))
+    assert ask(releaser)[1] == "one"
+
+
+def test_a_new_key_is_let_in_and_a_revoked_one_is_not_within_a_second(releaser, make_model, wait_for):
+    put(make_model("one"))
+    first, releaser.key = releaser.key, keys.add("second")
+    assert keys.in_force(releaser.key) and ask(releaser)[1] == "one"
+    keys.revoke(first.split("-")[1])
+    releaser.key = first
+    wait_for(lambda: ask(releaser)[0] == 401, 5)
+
+
+@pytest.mark.slow
+def test_a_frozen_engine_is_out_of_rotation_within_half_a_minute(releaser, make_model, wait_for):
+    put(make_model("one"))
+    pid = releaser.production()["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    began = time.monotonic()
+    wait_for(lambda: process_start(pid) is None, 40)
+    assert time.monotonic() - began < 30
+    wait_for(lambda: (p := releaser.production()) and p["pid"] != pid)
+    assert ask(releaser)[1] == "one"

@@ -1,6 +1,7 @@
 """A small OpenAI-compatible server in an engine's place: python tiny_engine.py MODEL_FOLDER PORT NAME
 
-`behaviour.json` in the model folder: {"mode": "answer" | "exit" | "refuse"}; its answers name the folder's artifact.
+`behaviour.json` in the model folder: {"mode": "answer" | "exit" | "refuse" | "memory", "text": what it answers, "pause_s":
+between two tokens of a stream (0.05)}. One character is one token. It refuses what a real engine refuses.
 """
 
 import json
@@ -11,6 +12,12 @@ from pathlib import Path
 
 FOLDER, PORT, NAME = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 BEHAVIOUR = json.loads((FOLDER / "behaviour.json").read_text())
+PAUSE_S = BEHAVIOUR.get("pause_s", 0.05)
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -27,36 +34,61 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def refuse(self, status, message, code):
+        self.reply(status, {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}})
+
     def do_GET(self):
-        self.reply(200, {"data": [{"id": NAME}], "seen": dict(self.headers)})
+        self.reply(200, {"object": "list", "data": [{"id": NAME, "object": "model"}], "seen": dict(self.headers)})
 
     def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        try:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        except ValueError as error:
+            return self.refuse(400, f"this is not JSON: {error}", 400)
         if BEHAVIOUR["mode"] == "refuse":
             return self.reply(500, {"error": {"message": "broken weights"}})
-        text = BEHAVIOUR["text"]
+        if body.get("model", NAME) != NAME:
+            return self.refuse(404, f"there is no model {body['model']}", 404)
+        if body.get("max_tokens", 1) < 1:
+            return self.refuse(400, "max_tokens must be 1 or more", 400)
+        text = BEHAVIOUR["text"][: body.get("max_tokens", 1000)]
         if body.get("stream"):
-            return self.stream(text)
-        self.reply(
-            200, {"choices": [{"message": {"role": "assistant", "content": text}}], "usage": {"completion_tokens": len(text)}}
-        )
+            return self.stream(text, body)
+        chat = self.path.endswith("/chat/completions")
+        choice = {"index": 0, "finish_reason": "stop"}
+        choice |= {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
+        if body.get("logprobs"):
+            one = [{"token": c, "bytes": list(c.encode()), "logprob": -0.5} for c in text]
+            choice["logprobs"] = {"content": [{**part, "top_logprobs": [part]} for part in one]}
+        self.reply(200, {**self.head("chat.completion"), "choices": [choice], "usage": self.usage(text)})
 
-    def stream(self, text):
+    def head(self, kind):
+        return {"id": "chatcmpl-1", "object": kind, "created": int(time.time()), "model": NAME}
+
+    @staticmethod
+    def usage(text):
+        return {"prompt_tokens": 3, "completion_tokens": len(text), "total_tokens": 3 + len(text)}
+
+    def stream(self, text, body):
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Connection", "close")
         self.end_headers()
-        parts = [{"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]}]
-        parts += [{"choices": [{"index": 0, "delta": {"content": c}}]} for c in text]
-        parts.append({"choices": [], "usage": {"completion_tokens": len(text)}})
+        deltas = [{"role": "assistant", "content": ""}, *({"content": c} for c in text)]
+        parts = [{"choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
+        parts.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+        if (body.get("stream_options") or {}).get("include_usage"):
+            parts.append({"choices": [], "usage": self.usage(text)})
         for part in parts:
-            self.wfile.write(f"data: {json.dumps(part)}\n\n".encode())
+            self.wfile.write(f"data: {json.dumps({**self.head('chat.completion.chunk'), **part})}\n\n".encode())
             self.wfile.flush()
-            time.sleep(0.05)
+            time.sleep(PAUSE_S)
         self.wfile.write(b"data: [DONE]\n\n")
         self.close_connection = True
 
 
 if BEHAVIOUR["mode"] == "exit":
     sys.exit("ValueError: no such architecture")
-ThreadingHTTPServer(("127.0.0.1", PORT), Handler).serve_forever()
+if BEHAVIOUR["mode"] == "memory":
+    weights = bytearray(1 << 60)
+Server(("127.0.0.1", PORT), Handler).serve_forever()

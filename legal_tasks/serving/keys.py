@@ -1,0 +1,166 @@
+"""API keys of the gateway: made here, shown once, kept as digests only.
+
+    python -m legal_tasks.serving.keys add [--name NAME] [--per-minute 600] [--at-once 32]
+    python -m legal_tasks.serving.keys list
+    python -m legal_tasks.serving.keys revoke ID
+
+A key is `ll-<id>-<secret>` with 256 random bits in the secret. Nginx itself compares digests, by its secure_link module,
+which knows MD5 alone: for a secret that nobody can guess, a fast digest without known preimages keeps the secret. `add`
+prints the key alone on standard output, after the gateway has taken it if one runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import dataclasses
+import hashlib
+import json
+import re
+import secrets
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from legal_tasks.services import write_private
+from legal_tasks.step import EXIT_CALLER, EXIT_DONE, StepError, var_folder
+
+NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+IDENTITY = re.compile(r"[0-9a-z]{8}")
+DIGEST = re.compile(r"[A-Za-z0-9_-]{22}")
+PATTERN = "ll-(?<sent_id>[0-9a-z]{8})-(?<sent_secret>[A-Za-z0-9_-]{43})"  # what Nginx takes apart
+IN_FORCE_S = 15.0
+
+
+@dataclass(frozen=True)
+class Key:
+    """What is kept of a key. `per_minute`: requests; `at_once`: requests under way at the same time."""
+
+    id: str
+    name: str
+    digest: str  # base64url of MD5("<id>.<secret>"), without padding
+    per_minute: int = 600
+    at_once: int = 32
+    created: str = ""
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name):
+            raise StepError(f"--name must be 1 to 64 letters, digits, - _ . only, got {self.name!r}")
+        if not IDENTITY.fullmatch(self.id) or not DIGEST.fullmatch(self.digest):
+            raise StepError(f"the key {self.id!r} of {self.name!r} was not written by legal_tasks.serving.keys: make a new one")
+        if not 1 <= self.per_minute <= 100_000:
+            raise StepError(f"--per-minute must be 1 to 100000 requests, got {self.per_minute}")
+        if not 1 <= self.at_once <= 10_000:
+            raise StepError(f"--at-once must be 1 to 10000 requests, got {self.at_once}")
+
+
+def digest(identity: str, secret: str) -> str:
+    raw = hashlib.md5(f"{identity}.{secret}".encode(), usedforsecurity=False).digest()
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def make(name: str, per_minute: int = 600, at_once: int = 32) -> tuple[Key, str]:
+    """(what is kept, the key itself); nothing is written."""
+    identity, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
+    created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return Key(identity, name, digest(identity, secret), per_minute, at_once, created), f"ll-{identity}-{secret}"
+
+
+def path() -> Path:
+    return var_folder() / "secrets" / "api_keys.jsonl"
+
+
+def read() -> list[Key]:
+    """All keys; none where there is no file. StepError names a line that is no key: it would enter a configuration."""
+    if not path().is_file():
+        return []
+    found = []
+    for number, line in enumerate(path().read_text("utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            found.append(Key(**json.loads(line)))
+        except (ValueError, TypeError, StepError) as error:
+            raise StepError(f"{path()} line {number}: {error}; remove the line and make another key: make key") from error
+    return found
+
+
+def write(keys: list[Key]) -> None:
+    write_private(path(), "".join(json.dumps(dataclasses.asdict(key)) + "\n" for key in keys))
+
+
+def add(name: str, per_minute: int = 600, at_once: int = 32) -> str:
+    """Make a key and keep its digest; returns the key, which is nowhere else."""
+    kept, key = make(name, per_minute, at_once)
+    write([*read(), kept])
+    return key
+
+
+def revoke(identity: str) -> Key:
+    """Take a key's digest away; StepError where there is no such id."""
+    keys = read()
+    for key in keys:
+        if key.id == identity:
+            write([one for one in keys if one is not key])
+            return key
+    raise StepError(f"revoke {identity}: there is no such key; there are {', '.join(k.id for k in keys) or 'none'}")
+
+
+def in_force(key: str) -> bool:
+    """Wait until the running gateway takes the key; False where no gateway runs or it does not within IN_FORCE_S."""
+    import urllib.error
+    import urllib.request
+
+    from legal_tasks.serving.releaser import read_status
+
+    status = read_status()
+    if not status["alive"]:
+        return False
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    request = urllib.request.Request(f"{status['gateway']}/v1/models", headers={"Authorization": f"Bearer {key}"})
+    deadline = time.monotonic() + IN_FORCE_S
+    while time.monotonic() < deadline:
+        try:
+            opener.open(request, timeout=5).close()
+            return True
+        except urllib.error.HTTPError as error:
+            if error.code != 401:
+                return True
+        except OSError:
+            return False
+        time.sleep(0.1)
+    return False
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m legal_tasks.serving.keys", description=(__doc__ or "").splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    adding = commands.add_parser("add", help="make a key and print it, this once")
+    adding.add_argument("--name", default="default", help="whose key it is; enters the log")
+    adding.add_argument("--per-minute", type=int, default=600, help="requests a minute (default: 600)")
+    adding.add_argument("--at-once", type=int, default=32, help="requests under way at the same time (default: 32)")
+    commands.add_parser("list", help="ids, names and limits")
+    revoking = commands.add_parser("revoke", help="let a key in no longer")
+    revoking.add_argument("id")
+    arguments = parser.parse_args(argv)
+    try:
+        if arguments.command == "add":
+            key = add(arguments.name, arguments.per_minute, arguments.at_once)
+            if not in_force(key):
+                print("the key counts as soon as the gateway runs: make up", file=sys.stderr)
+            print(key)
+        elif arguments.command == "revoke":
+            gone = revoke(arguments.id)
+            print(f"{gone.id} ({gone.name}) is revoked; a running gateway learns it within a second", file=sys.stderr)
+        else:
+            for one in read():
+                print(f"{one.id}  {one.name}  {one.per_minute} a minute, {one.at_once} at once  {one.created}")
+    except StepError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_CALLER
+    return EXIT_DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())
