@@ -240,7 +240,7 @@ def log_metrics(numbers: Mapping[str, float], step: int = 0) -> None:
 
 
 def log_file(path: Path, place: str = "") -> None:
-    """Keep a small text file with the running step's run, below `place`; does nothing without MLflow. It stays in the artifact."""
+    """Keep a small text file of the artifact with the running step's run too, below `place`; does nothing without MLflow."""
     if _active:
         _active[-1].log_text(f"{place}/{path.name}" if place else path.name, path.read_text("utf-8"))
 

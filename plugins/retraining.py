@@ -172,7 +172,7 @@ def add_tasks() -> None:
     )
     compress = step(
         "compression.compress",
-        inputs={"model": "merge", "data": "split", "exams": "collect"},
+        inputs={"model": "merge", "data": "split", "exams": "collect", "records": "clean"},
         timeout_minutes=12 * 60,
         doc_md="GPTQ with act-order, GPTQ for the engine, GGUF Q4_0; sizes and losses in a table.",
     )

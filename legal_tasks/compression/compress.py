@@ -38,6 +38,7 @@ class Params:
     exams: Annotated[
         Path | None, Input("artifact of data.collect or a folder of suites; without it the loss is not measured")
     ] = None
+    records: Annotated[Path | None, Input("folder made by data.clean: what exams share with its statutes is no leak")] = None
     suites: Annotated[tuple[str, ...], "suites of the loss (default: legal_exam, else every multiple choice)"] = ()
     rank_texts: Annotated[tuple[str, ...], "suites answered by ranking the option texts, as in evaluation.harness"] = ()
     limit: Annotated[int | None, "items per suite, evenly spread; empty for all"] = None
@@ -126,14 +127,17 @@ def squeeze(text: str) -> str:
     return "".join(text.split())
 
 
-def refuse_exam_items(records: Sequence[Record], exams: Path, source: Path) -> None:
-    """StepError where a training record stands in an exam, by the same measure as data.clean: its cleaning was left out.
+def refuse_exam_items(records: Sequence[Record], exams: Path, statutes: Path | None, source: Path) -> None:
+    """StepError where a training record holds an exam question, by the same measure as data.clean: its cleaning was left out.
 
-    Articles that data.clean derived from a statute are no leak: an exam may quote the law.
+    What an exam shares with the text of `statutes` (statutes.jsonl of data.clean), and articles that data.clean derived
+    from them, are no leak: anybody may quote the law.
     """
-    from legal_tasks.data.decontaminate import read_exams
+    from legal_tasks.data.decontaminate import read_suites
 
-    known = read_exams(exams)
+    known = read_suites(exams)
+    if statutes is not None:
+        known.exempt_statutes(statutes)
     leaks = []
     for record in records:
         if record.category == "statute" and record.provenance.get("derived"):
@@ -141,7 +145,7 @@ def refuse_exam_items(records: Sequence[Record], exams: Path, source: Path) -> N
         turns = [part for turn in record.history for part in turn]
         found = next(known.matches("\n".join([*turns, record.instruction, record.input, record.output])), None)
         if found is not None:
-            leaks.append((record.provenance.get("id"), found[0]))
+            leaks.append((record.provenance.get("id"), found.question))
     if leaks:
         name, question = leaks[0]
         raise StepError(
@@ -158,7 +162,8 @@ def choose_chats(params: Params, tokenizer, questions: set[str]) -> tuple[list[l
 
     records = load(params.data / "train.jsonl")
     if params.exams is not None:
-        refuse_exam_items(records, exams_folder(params.exams), params.data)
+        statutes = params.records / "statutes.jsonl" if params.records else None
+        refuse_exam_items(records, exams_folder(params.exams), statutes, params.data)
     chats = [messages(asdict(record)) for record in records]
     random.Random(params.seed).shuffle(chats)
     chosen: list[list[dict[str, str]]] = []

@@ -87,6 +87,10 @@ class Exams:
             for wording in question.wordings:
                 wording.own = wording.fine - law
 
+    def exempt_statutes(self, path: Path) -> None:
+        """`exempt` for the articles in statutes.jsonl of data.clean."""
+        self.exempt(text for line in path.read_text("utf-8").splitlines() for text in json.loads(line)["articles"].values())
+
     def digest(self) -> str:
         """Of all that decides what is found, for results that are kept."""
         total = 0
@@ -139,4 +143,14 @@ def read_exams(folder: Path, shortest: int = 24) -> Exams:
             if "question" in lower:
                 options = [lower[letter] for letter in "abcd" if lower.get(letter)]
                 exams.add(path.relative_to(folder / "exams").as_posix(), line, lower["question"], options)
+    return exams
+
+
+def read_suites(folder: Path) -> Exams:
+    """Every question of the normalised suites <suite>.jsonl in a folder."""
+    exams = Exams()
+    for path in sorted(folder.glob("*.jsonl")):
+        for line, text in enumerate(filter(None, path.read_text("utf-8").split("\n")), 1):
+            item = json.loads(text)
+            exams.add(path.stem, line, item["question"], list((item.get("options") or {}).values()))
     return exams

@@ -257,6 +257,8 @@ def read_data(params: Params) -> dict[str, Any]:
     exams = Exams()
     for number, item in enumerate(read_lines(asked), 1):
         exams.add(item["suite"], number, item["question"], item["options"])
+    if (records.parent / "statutes.jsonl").is_file():
+        exams.exempt_statutes(records.parent / "statutes.jsonl")
     count = leaked = 0
     for record in read_lines(records):
         count += 1
