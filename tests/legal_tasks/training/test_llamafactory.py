@@ -15,6 +15,7 @@ from legal_tasks import setup
 from legal_tasks.records import Record
 from legal_tasks.step import StepError
 from legal_tasks.training import chat, llamafactory, llamafactory_child, lora, rows
+from tests.faults.training import processes
 from tests.legal_tasks.training import real
 from tests.legal_tasks.training.tiny import TEMPLATE, make_base, make_split, make_tokenizer
 
@@ -156,11 +157,10 @@ class Killer:
         mark = self.work / "llamafactory" / "run" / f"checkpoint-{self.update}" / "COMPLETE"
         while not mark.is_file():
             time.sleep(0.01)
-        for line in subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True).stdout.splitlines():
-            pid, parent, command = line.split(None, 2)
-            if int(parent) == os.getpid() and "llamafactory_child" in command:
-                os.kill(int(pid), signal.SIGKILL)
-                self.killed = int(pid)
+        for pid, parent, command in processes():
+            if parent == os.getpid() and "llamafactory_child" in command:
+                os.kill(pid, signal.SIGKILL)
+                self.killed = pid
 
 
 @pytest.mark.slow
