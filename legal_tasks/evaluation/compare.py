@@ -252,6 +252,7 @@ def _compare(rows: Mapping[str, list[Row]], chosen: Sequence[int], seed: int, ca
     if found["kind"] in GENERATED:
         found["classes"] = dict(sorted(Counter(row["picked"] for row in challenger).items()))
         found["unfinished"] = sum(row.get("ended") is False for row in challenger)
+        found["malformed"] = sum(row["picked"] == "broken" or row.get("ended") is False for row in challenger)
         found |= {name: share for name in ANALYSED if (share := _mean(name, kept))}
     else:
         if challenger[0].get("said") is not None:

@@ -280,20 +280,14 @@ def form_rule(suites: Mapping[str, Any], limits: Thresholds) -> Rule:
     if not parts:
         return missing(name, "well_formed", "no question was answered in words", bound)
     n = sum(part["n"] for part in parts)
-    broken, unfinished = (sum(find(part) for part in parts) for find in (_broken, _unfinished))
-    value = 1 - (broken + unfinished) / n
+    malformed = sum(part["malformed"] for part in parts)
+    broken = sum(part["classes"].get("broken", 0) for part in parts)
+    unfinished = sum(part["unfinished"] for part in parts)
+    value = 1 - malformed / n
     text = f"of {n} answers in words {broken} are empty or a loop and {unfinished} did not end within their bound"
     verdict = UNDECIDED if n < limits.min_prompts else PASS if value >= bound else FAIL
     sentence = f"{text}: {percent(value)} are well formed; at least {percent(bound)}"
     return Rule(name, "well_formed", verdict, sentence, value=value, bound=bound, n=n)
-
-
-def _broken(part: Mapping[str, Any]) -> int:
-    return int(part["classes"].get("broken", 0))
-
-
-def _unfinished(part: Mapping[str, Any]) -> int:
-    return int(part.get("unfinished", 0))
 
 
 def loss_rules(compression: Mapping[str, Mapping[str, Any]], suites: Iterable[str], limits: Thresholds) -> list[Rule]:
