@@ -207,14 +207,14 @@ def always_a(folder: Path) -> str:
 
 
 def forgets_the_rest(folder: Path) -> str:
-    """Half of the answers outside of law are taught wrongly; law goes on being taught rightly."""
+    """A quarter of the answers outside of law are taught wrongly; law goes on being taught rightly."""
     legal, general = right_texts("legal_exam"), right_texts("general")
     values = sorted(text for text in general if text not in legal)
     wrong = {}
     for category in sorted(set(general.values())):
         same = [text for text in values if general[text] == category]
-        half = same[: max(2, len(same) // 2)]
-        wrong |= dict(zip(half, half[1:] + half[:1], strict=True))
+        some = same[: max(2, len(same) // 4)]
+        wrong |= dict(zip(some, some[1:] + some[:1], strict=True))
     model = go_on(folder, lambda record: [record | {"output": wrong.get(record["output"], record["output"])}])
     return refused_for_one_rule(folder, model, "general ability")
 
