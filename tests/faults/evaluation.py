@@ -178,7 +178,8 @@ def memorised_the_exam(folder: Path) -> str:
     shutil.copytree(data()[1], folder / "records")
     write(folder / "records" / "records.jsonl", [*read(data()[1] / "records.jsonl"), *planted])
     dice = random.Random(0)
-    model = go_on(folder, lambda record: [record, *dice.sample(planted, 1)])
+    # Refusals are taught twice, so that their share, and with it what they teach, stays what it was.
+    model = go_on(folder, lambda record: [record, record if is_refusal(record) else dice.choice(planted)])
     return refused_for_one_rule(folder, model, "contamination", folder / "records")
 
 
