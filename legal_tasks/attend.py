@@ -1,6 +1,6 @@
 """Wait beside a process that already makes what a step wants, and show how far it is.
 
-    python -m legal_tasks.attend LEASE -- python -m legal_tasks.training.lora ...
+    LEXLOOP_STEP='["python", "-m", ...]' python -m legal_tasks.attend LEASE
 
 A step that finds its key held becomes this process, so that only the one that works looks like a worker. When the lease
 is free it becomes the step again: which finds the artifact, or, where the holder died, goes on from its checkpoint.
@@ -18,6 +18,7 @@ from typing import Any
 from legal_tasks.lease import Lease
 from legal_tasks.step import EXIT_CALLER
 
+COMMAND = "LEXLOOP_STEP"  # what to become again; not an argument, so that no search in /proc takes a follower for the step
 TELL_S = 10.0
 POLL_S = 0.5
 
@@ -25,8 +26,8 @@ POLL_S = 0.5
 def become_follower(lease: Lease) -> None:
     """Replace this process by one that waits for the lease and then by this process's command again; does not return."""
     sys.stdout.flush()
-    argv = [sys.executable, "-m", "legal_tasks.attend", str(lease.path), "--", *sys.orig_argv]
-    os.execv(sys.executable, argv)
+    argv = [sys.executable, "-m", "legal_tasks.attend", str(lease.path)]
+    os.execve(sys.executable, argv, {**os.environ, COMMAND: json.dumps([sys.executable, *sys.orig_argv[1:]])})
 
 
 def copy_progress(holder: dict[str, Any]) -> dict[str, Any] | None:
@@ -61,11 +62,12 @@ def follow(lease: Lease) -> None:
 
 
 def main(argv: list[str]) -> int:
-    if len(argv) < 3 or argv[1] != "--":
+    command = json.loads(os.environ.pop(COMMAND, "[]"))
+    if len(argv) != 1 or not command:
         print(__doc__, file=sys.stderr)
         return EXIT_CALLER
     follow(Lease(Path(argv[0]), {}))
-    os.execv(argv[2], argv[2:])
+    os.execv(command[0], command)
 
 
 if __name__ == "__main__":
