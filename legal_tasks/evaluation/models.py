@@ -231,6 +231,7 @@ def _run(lm: Any, tasks: list[Any], manager: Any = None, shots: int | None = Non
 def run_stock(lm: Any, name: str, folder: Path, shots: int = 0) -> dict[str, list[dict[str, Any]]]:
     """lm-eval's own tasks on a local copy: they look for `ceval/ceval-exam` or `haonan-li/cmmlu` where they run."""
     import datasets
+    import huggingface_hub.constants as hub
     import lm_eval.tasks
     import yaml
 
@@ -241,13 +242,15 @@ def run_stock(lm: Any, name: str, folder: Path, shots: int = 0) -> dict[str, lis
     tasks = [task for task in (f"{name}_{config['config_name']}" for config in configs) if task in manager.all_subtasks]
     if not tasks:
         raise StepError(f"{folder}/README.md names no subject of {name} under `configs`: copy the data set's own README.md")
-    before = datasets.config.HF_DATASETS_CACHE
+    before = datasets.config.HF_DATASETS_CACHE, datasets.config.HF_HUB_OFFLINE, hub.HF_HUB_OFFLINE
     with tempfile.TemporaryDirectory() as cache, chdir(folder.parent.parent):
         datasets.config.HF_DATASETS_CACHE = Path(cache)
+        # The files are here; without this the hub is asked first, and where there is none each task waits for a minute.
+        datasets.config.HF_HUB_OFFLINE = hub.HF_HUB_OFFLINE = True
         try:
             return _run(lm, tasks, manager, shots or None)
         finally:
-            datasets.config.HF_DATASETS_CACHE = before
+            datasets.config.HF_DATASETS_CACHE, datasets.config.HF_HUB_OFFLINE, hub.HF_HUB_OFFLINE = before
 
 
 def _rows(suite: str, samples: list[dict[str, Any]], unfinished: set[tuple[str, int]]) -> list[Row]:
