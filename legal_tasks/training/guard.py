@@ -16,6 +16,7 @@ from legal_tasks.step import StepError
 
 HISTORY = 50  # updates whose median a spike is measured against
 FIRST = 20  # updates that must be seen before a spike can be told
+LASTING = 3  # updates in a row: batches hold rows of like length, and one of a rare kind is far off by itself
 SHOWN = 12  # lines of a batch that a message names
 
 
@@ -26,16 +27,17 @@ def name_lines(lines: list[int]) -> str:
 
 
 class Guard(TrainerCallback):
-    """Stops before the optimiser takes a step on a loss or gradient that is no number, or on a loss that leaps up.
+    """Stops before the optimiser takes a step on a loss or gradient that is no number, or on one that has leapt up and stays.
 
-    `spike`: how far (nats per token) the loss of an update may lie above the median of the last `HISTORY`; 0 = any.
-    The weights are then those of the update before, and the newest checkpoint is a good one.
+    `spike`: how far (nats per token) the loss of `LASTING` updates in a row may lie above the median of the last `HISTORY`
+    that did not leap; 0 = any.
     """
 
     def __init__(self, spike: float):
         self.spike = spike
         self.seen: list[tuple[torch.Tensor, list[int]]] = []  # (share of the update's loss, lines) per forward pass
         self.history: deque[float] = deque(maxlen=HISTORY)
+        self.leapt: list[tuple[int, float, list[int]]] = []  # (update, loss, lines) in a row
 
     def on_pre_optimizer_step(self, args, state, control, model=None, **_):
         parts, self.seen = self.seen, []
@@ -55,12 +57,17 @@ class Guard(TrainerCallback):
             raise StepError(f"the gradient became no number at update {update}, on {name_lines(every)}; {advice}")
         loss = sum(float(part) for part, _ in parts)
         usual = median(self.history) if len(self.history) >= FIRST else math.inf
-        if self.spike and loss > usual + self.spike:
+        if not self.spike or loss <= usual + self.spike:
+            self.leapt.clear()
+            self.history.append(loss)
+            return
+        self.leapt.append((update, loss, every))
+        if len(self.leapt) >= LASTING:
+            first, height, lines = self.leapt[0]
             raise StepError(
-                f"the loss leapt to {loss:.3f} at update {update} (median of the last {len(self.history)}: {usual:.3f}, "
-                f"--spike {self.spike:g}), on {name_lines(every)}; look at these records, {advice}"
+                f"the loss leapt to {height:.3f} at update {first} (median of the last {len(self.history)}: {usual:.3f}, "
+                f"--spike {self.spike:g}) and stayed there, on {name_lines(lines)}; look at these records, {advice}"
             )
-        self.history.append(loss)
 
 
 class Validator(TrainerCallback):

@@ -171,13 +171,15 @@ def step_with(guard, loss, gradient=1.0, line=7):
     guard.on_pre_optimizer_step(arguments, SimpleNamespace(global_step=40), None, model=model)
 
 
-def test_a_loss_that_leaps_stops_the_update_and_names_its_batch():
+def test_a_loss_that_leaps_and_stays_stops_the_update_and_names_its_first_batch():
     guard = Guard(spike=4.0)
     for _ in range(20):
         step_with(guard, 2.0)
     step_with(guard, 5.9)  # 3.9 above the median: odd, but no leap
+    for loss in (6.1, 9.0, 2.0, 6.1, 9.0):  # a batch or two of a rare kind
+        step_with(guard, loss)
     with pytest.raises(StepError, match=r"leapt to 6.100 at update 41 \(median .* 2.000.*lines 1, 2, 7 of train.jsonl"):
-        step_with(guard, 6.1)
+        step_with(guard, 9.0)
 
 
 def test_a_first_loss_is_no_leap_and_zero_switches_the_guard_off():
