@@ -77,6 +77,7 @@ def test_stop_leaves_no_process_and_no_port(seat, released):
 
 def test_a_taken_port_is_named(seat, released):
     with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that were just closed still linger there
         holder.bind(("127.0.0.1", seat.ports["AIRFLOW"]))
         holder.listen()
         done = seat.run("legal_tasks.retrain")
