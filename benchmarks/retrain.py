@@ -18,6 +18,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -84,7 +86,9 @@ def one_run(seat: dict[str, str], name: str) -> dict:
     }
 
 
-def main() -> int:
+@contextmanager
+def own_seat() -> Iterator[dict[str, str]]:
+    """Environment of a seat with its own var folder and ports; its services are stopped at the end."""
     environments = os.environ.get("LEXLOOP_ENV_DIR", str(REPOSITORY / "var" / "env"))
     with tempfile.TemporaryDirectory(prefix="lexloop-bench-") as folder:
         seat = {
@@ -96,9 +100,14 @@ def main() -> int:
             **{f"LEXLOOP_{name}_PORT": str(free_port()) for name in ("AIRFLOW", "MLFLOW", "GATEWAY", "ENGINE")},
         }
         try:
-            runs = [one_run(seat, "first"), one_run(seat, "again, nothing changed")]
+            yield seat
         finally:
             subprocess.run([seat["ORCHESTRATOR"], "-m", "legal_tasks.services", "stop"], env=seat, cwd=REPOSITORY)
+
+
+def main() -> int:
+    with own_seat() as seat:
+        runs = [one_run(seat, "first"), one_run(seat, "again, nothing changed")]
     result = {
         "name": "retrain",
         "comparisons": [],
