@@ -5,7 +5,6 @@ Runs on the seat of the whole loop, so the finished steps are reused. LEXLOOP_SC
 
 import json
 import os
-import shutil
 import sys
 import time
 import urllib.request
@@ -13,23 +12,19 @@ from pathlib import Path
 
 import pytest
 
+from tests import browser
+
 pytestmark = [pytest.mark.slow, pytest.mark.loop]
 DAG = "monthly_retrain"
 
 
 @pytest.fixture(scope="module")
 def page():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright comes with the ml environment")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("Debian's chromium is missing: apt-get install chromium")
-    quiet = ("--disable-background-networking", "--disable-component-update", "--disable-sync")
-    with playwright.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu", *quiet])
-        page = browser.new_page(viewport={"width": 1400, "height": 1000}, locale="en-GB")
-        page.set_default_timeout(60_000)
+    lacking = browser.missing()
+    if lacking:
+        pytest.skip(lacking)
+    with browser.open_page() as page:
         yield page
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +46,7 @@ def picture(page, name: str) -> None:
 
 
 def open_form(page, seat) -> None:
-    page.goto(f"{seat.url('AIRFLOW')}/dags/{DAG}")
-    page.get_by_role("button", name="Trigger").first.click()
-    page.get_by_text("Thresholds").first.click()
-    page.locator("input[name=element_p95_s]").wait_for()
+    browser.open_form(page, seat.url("AIRFLOW"), DAG, "Thresholds", "p95_s")
 
 
 def runs(api) -> dict[str, dict]:
@@ -72,15 +64,11 @@ def wait_for_new_run(api, before: set[str], timeout_s: float = 400) -> dict:
 
 
 def test_a_user_logs_in_and_the_form_refuses_a_bad_value(page, seat, api):
-    page.goto(seat.url("AIRFLOW"))
-    page.fill("input[name=username]", "admin")
-    page.fill("input[name=password]", password(seat))
-    page.click("button[type=submit]")
-    page.wait_for_selector("[data-testid=nav-home-link]")
+    browser.sign_in(page, seat.url("AIRFLOW"), password(seat))
     before = set(runs(api))
     open_form(page, seat)
     page.locator("input[name=element_p95_s]").fill("-1")
-    page.get_by_role("button", name="Trigger", exact=True).last.click()
+    browser.press_trigger(page)
     page.get_by_text("-1").first.wait_for()
     page.wait_for_timeout(2000)
     picture(page, "refused")
@@ -92,7 +80,7 @@ def test_the_form_triggers_a_run_with_the_typed_value_and_links_into_mlflow(page
     open_form(page, seat)
     page.locator("input[name=element_p95_s]").fill("0.9")
     picture(page, "form")
-    page.get_by_role("button", name="Trigger", exact=True).last.click()
+    browser.press_trigger(page)
     run = wait_for_new_run(api, before)
     assert run["state"] == "success" and run["conf"]["p95_s"] == 0.9
     address = f"{seat.url('AIRFLOW')}/dags/{DAG}/runs/{run['dag_run_id']}"

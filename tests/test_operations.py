@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from legal_tasks import postgres
+from tests import browser
 from tests.conftest import REPOSITORY
 from tests.plugins.runs import three_months
 from tests.plugins.servers import connection, http_server
@@ -101,21 +101,13 @@ def test_the_channel_gets_the_test_message_and_no_log_holds_its_key(team, api):
 
 
 def test_the_page_stands_in_airflows_navigation_and_shows_the_artifacts_numbers(team, api):
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright comes with the ml environment")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("Debian's chromium is missing: apt-get install chromium")
+    lacking = browser.missing()
+    if lacking:
+        pytest.skip(lacking)
     words = json.loads((team.var / "airflow" / "passwords.json").read_text())
-    with playwright.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1400, "height": 1000}, locale="en-GB")
-        page.set_default_timeout(60_000)
+    with browser.open_page() as page:
         assert page.goto(f"{team.url('AIRFLOW')}/legal-models/page").status == 401
-        page.goto(team.url("AIRFLOW"))
-        page.fill("input[name=username]", "admin")
-        page.fill("input[name=password]", words["admin"])
-        page.click("button[type=submit]")
-        page.wait_for_selector("[data-testid=nav-home-link]")
+        browser.sign_in(page, team.url("AIRFLOW"), words["admin"])
         page.get_by_text("Legal models").first.click()
         frame = page.frame_locator("iframe")
         frame.locator("#runs").wait_for()
@@ -131,7 +123,6 @@ def test_the_page_stands_in_airflows_navigation_and_shows_the_artifacts_numbers(
         with page.context.expect_page() as opened:
             frame.locator('tr[data-run="scheduled__2026-09"] a').first.click()
         assert opened.value.url.endswith("/dags/monthly_retrain/runs/scheduled__2026-09")
-        browser.close()
 
 
 def test_stop_leaves_no_process_and_no_port(team):

@@ -165,6 +165,10 @@ class Seat:
 
     def trigger(self, run_id: str, dag: str = MONTHLY, **conf: Any) -> None:
         self.switch_on(dag)
+        self.post(run_id, dag, **conf)
+
+    def post(self, run_id: str, dag: str = MONTHLY, **conf: Any) -> None:
+        """Trigger a DAG that is switched on."""
         self.call("POST", f"/dags/{dag}/dagRuns", json={"dag_run_id": run_id, "logical_date": None, "conf": conf})
 
     def state(self, run_id: str, dag: str = MONTHLY) -> str:
