@@ -21,6 +21,7 @@ from legal_tasks.lease import Lease
 
 MANIFEST = "manifest.json"
 REPORT = "report.json"
+CARD = "card/"  # like the report, what tells of the making (seconds, machine) and is no part of the content
 
 
 class ArtifactError(Exception):
@@ -185,7 +186,7 @@ class Store:
         """Write report and manifest into `output` and move it to its place; an older one of the same key is replaced."""
         (output / REPORT).write_text(json.dumps(report, ensure_ascii=False, indent=1, default=str) + "\n", "utf-8")
         files = {p.relative_to(output).as_posix(): sha256_file(p) for p in list_files(output)}
-        content = {name: digest for name, digest in files.items() if name != REPORT}
+        content = {name: digest for name, digest in files.items() if name != REPORT and not name.startswith(CARD)}
         manifest = {
             "step": step,
             "key": key,

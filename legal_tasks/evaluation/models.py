@@ -149,8 +149,7 @@ def evaluate_loaded(
         if not (items / f"{name}.jsonl").is_file():
             raise StepError(f"there is no suite {name} in {items}; there are {', '.join(suites_in(items)) or 'none'}")
     template = template_hash(tokenizer)
-    say = tell or (lambda fraction, what: None)
-    scorer = Scorer(model, tokenizer, tell=lambda done, total: say(done / total, "items"))
+    scorer = Scorer(model, tokenizer, tell=_Parts(tell, _count_parts(items, suites, how)) if tell else None)
     generated = max(1, min(how.new_tokens, scorer.max_length // 2))
     lm = as_lm(scorer)
     with _quiet():
@@ -170,6 +169,27 @@ def evaluate_loaded(
         "prompts_truncated": scorer.truncated,
         "seconds": round(time.time() - started, 2),
     }
+
+
+def _count_parts(items: Path, suites: Sequence[str], how: How) -> int:
+    """How often the model is gone through: rankings of all suites, answers in words of all suites, each stock data set."""
+    written = {
+        read_items(items / f"{name}.jsonl", split=None)[0]["kind"] in GENERATED or how.form(name) == "generate" for name in suites
+    }
+    return max(1, len(written) + len(stock_folders(items)))
+
+
+class _Parts:
+    """Turns (done, total) of one part after the other into a share of the whole."""
+
+    def __init__(self, tell: Tell, parts: int):
+        self.tell, self.parts, self.over, self.last = tell, parts, 0, 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        share = done / total
+        self.over += share < self.last
+        self.last = share
+        self.tell(min(1.0, (self.over + share) / self.parts), "items")
 
 
 @contextmanager

@@ -173,7 +173,7 @@ def _train(interpreter: str, folder: Path, fingerprint: dict[str, Any], values: 
         checkpoint = checkpoints.newest(folder / "run", fingerprint)
         resumed = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
         if checkpoint:
-            print(f"resuming at update {resumed} from {checkpoint}", flush=True)
+            print(f"resumed from step {resumed}: {checkpoint}", flush=True)
         text = yaml.safe_dump(
             values | {"resume_from_checkpoint": str(checkpoint) if checkpoint else None}, allow_unicode=True, sort_keys=False
         )

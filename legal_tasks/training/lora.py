@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,7 +38,7 @@ NF4_BYTES = 0.6  # four bits and their scales
 @dataclass(frozen=True)
 class Params:
     data: Annotated[Path, Input("folder made by data.split: train.jsonl and validation.jsonl")]
-    output: Annotated[Path, Output("folder with adapter/ and log.jsonl")]
+    output: Annotated[Path, Output("folder with adapter/, card/ and log.jsonl")]
     base: Annotated[str, "base model: embedded, a model folder, or a hub id organisation/name[@revision]"] = "embedded"
     r: Annotated[int, "rank of the update matrices"] = 16
     alpha: Annotated[int, "scale of the update: alpha / r"] = 32
@@ -150,6 +150,7 @@ class Report:
     saving_seconds: float  # of `seconds`, spent on checkpoints
     best_update: int | None  # whose adapter this is, with early stopping
     backend: str
+    card: str = "card"
     adapter: str = "adapter"
     log: str = "log.jsonl"
 
@@ -411,12 +412,14 @@ def fit(params: Params, folder: Path, model, tokenizer, plan: Plan, device: str,
 
 def run(params: Params, callbacks=()) -> Report:
     """`callbacks`: further Trainer callbacks, for who calls this from Python."""
-    from legal_tasks.training import distributed
+    from legal_tasks.training import card, distributed
 
     work = params.checkpoints or work_folder()
-    if params.processes > 1 and not distributed.is_child():
-        return distributed.launch(params, work)
-    return train(params, work, callbacks)
+    if distributed.is_child():
+        return train(params, work, callbacks)
+    report = distributed.launch(params, work) if params.processes > 1 else train(params, work, callbacks)
+    card.write(params.output / card.FOLDER, params, asdict(report), card.read_points(params.output / report.log))
+    return report
 
 
 def train(params: Params, work: Path, callbacks=()) -> Report:

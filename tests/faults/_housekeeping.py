@@ -142,7 +142,7 @@ def disk_full(folder: Path) -> str:
             line.run(task)
         count = line.whole()
         said = line.log("train").read_text("utf-8")
-        resumed = re.findall(r"resuming at update (\d+) of (\d+)", said)
+        resumed = re.findall(r"resumed from step (\d+) of (\d+)", said)
         assert resumed and int(resumed[-1][0]) >= 20, f"the training did not resume: {said[-800:]}"
     where = "a full tmpfs" if disk else "RLIMIT_FSIZE"
     return f"{where}: {'; '.join(seen)}; training resumed at {resumed[-1][0]} of {resumed[-1][1]}; {count} artifacts whole"

@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 
 from legal_tasks import services
-from legal_tasks.artifacts import canonical, read_manifest, sha256_text, verify
+from legal_tasks.artifacts import CARD, canonical, read_manifest, sha256_text, verify
 from legal_tasks.retrain import Airflow, decide
 from legal_tasks.services import marked_processes, python_of
 from legal_tasks.step import REPOSITORY, StepError
@@ -229,7 +229,10 @@ class Seat:
     def _made(note: dict[str, Any]) -> list[Any]:
         """Key and content of an artifact; the folder must be what its manifest says."""
         files = verify(note["artifact"])["files"]
-        return [note["key"], {name: digest for name, digest in files.items() if Path(name).name not in TIMED}]
+        return [
+            note["key"],
+            {name: digest for name, digest in files.items() if not (name.startswith(CARD) or Path(name).name in TIMED)},
+        ]
 
     # Processes
 

@@ -14,9 +14,11 @@ import re
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -36,14 +38,19 @@ class Training:
         self.base = make_base(folder / "base")
         self.data = make_split(folder / "data", records)
         self.store = folder / "store"
+        self.mlflow: str | None = None
+
+    def environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+        kept |= {"MLFLOW_TRACKING_URI": self.mlflow} if self.mlflow else {}
+        return kept | {"LEXLOOP_VAR": str(self.folder / "var"), "PYTHONUNBUFFERED": "1"}
 
     def start(self) -> subprocess.Popen:
         argv = [sys.executable, "-m", "legal_tasks.training.lora", "--data", str(self.data), "--base", str(self.base)]
         argv += ["--store", str(self.store), *self.options]
-        environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-        environment |= {"LEXLOOP_VAR": str(self.folder / "var"), "PYTHONUNBUFFERED": "1"}
         pipe = subprocess.PIPE
-        return subprocess.Popen(argv, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+        values = self.environment()
+        return subprocess.Popen(argv, env=values, stdout=pipe, stderr=subprocess.STDOUT, text=True, start_new_session=True)
 
     def run(self) -> tuple[int, str]:
         process = self.start()
@@ -105,7 +112,7 @@ def killed_three_times(folder: Path) -> str:
     for place in places:
         training.kill_when(lambda line, place=place: update_of(line) >= place)
     said = finish(training)
-    resumed = re.findall(r"resuming at update (\d+)", said)
+    resumed = re.findall(r"resumed from step (\d+)", said)
     assert resumed == [str(places[-1] // SAVE * SAVE)], resumed
     assert training.adapter() == whole.adapter(), "the adapter differs from the undisturbed run's"
     return f"killed at updates {places}, resumed last at {resumed[0]} of {UPDATES}; adapter bitwise equal"
@@ -153,9 +160,84 @@ def flipped_byte(folder: Path) -> str:
     file.write_bytes(content)
     said = finish(training)
     assert f"{newest.name} is not resumed: its {file.name} is missing or was changed" in said, said[:1500]
-    assert f"resuming at update {SAVE} " in said
+    assert f"resumed from step {SAVE} " in said
     assert training.adapter() == whole.adapter(), "the adapter differs from the undisturbed run's"
     return f"byte {place} of {newest.name}/{file.name} flipped; resumed at {SAVE}; adapter bitwise equal"
+
+
+class Server:
+    """An MLflow server with a database of its own, which can go away and come back at the same address."""
+
+    def __init__(self, folder: Path):
+        folder.mkdir()
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.folder, self.address = folder, f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen | None = None
+
+    def come(self) -> None:
+        argv = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", str(self.port)]
+        argv += ["--backend-store-uri", f"sqlite:///{self.folder}/m.db", "--artifacts-destination", f"{self.folder}/artifacts"]
+        values = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        with open(self.folder / "log.txt", "a") as log:
+            self.process = subprocess.Popen(argv, stdout=log, stderr=log, env=values, start_new_session=True)
+        deadline = time.monotonic() + 180
+        while True:
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"{self.address}/health", timeout=2).close()
+                return
+            assert time.monotonic() < deadline and self.process.poll() is None, (self.folder / "log.txt").read_text()[-800:]
+            time.sleep(0.3)
+
+    def leave(self) -> None:
+        if self.process is not None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(30)
+            self.process = None
+
+    def losses(self, step: str) -> list[tuple[int, float]]:
+        """Points (update, loss) of the only finished run of a step."""
+        from mlflow import MlflowClient
+
+        client = MlflowClient(self.address)
+        experiments = [one.experiment_id for one in client.search_experiments()]
+        (run,) = client.search_runs(experiments, f"tags.`lexloop.step` = '{step}'")
+        assert run.info.status == "FINISHED", run.info.status
+        return sorted((point.step, point.value) for point in client.get_metric_history(run.info.run_id, "loss"))
+
+
+def killed_without_mlflow(folder: Path) -> str:
+    """T4: MLflow goes away, the trainer is killed -9, resumed and ends without it; later every point is there, once."""
+    server = Server(folder / "mlflow")
+    training = Training(folder)
+    training.mlflow = server.address
+    chooser = random.Random()
+    away, place = chooser.randrange(20, SAVE + 20), chooser.randrange(2 * SAVE + 5, UPDATES - 40)
+    try:
+        server.come()
+
+        def now(line: str) -> bool:
+            if server.process is not None and update_of(line) >= away:
+                server.leave()
+            return update_of(line) >= place
+
+        training.kill_when(now)
+        said = finish(training)
+        resumed = re.findall(r"resumed from step (\d+)", said)
+        assert resumed == [str(place // SAVE * SAVE)], f"killed at {place}, away at {away}: {said[-1500:]}"
+        server.come()
+        argv = [sys.executable, "-m", "legal_tasks.tracking", "replay"]
+        for _ in range(2):  # a second replay may add nothing
+            done = subprocess.run(argv, env=training.environment(), capture_output=True, text=True, timeout=300)
+            assert done.returncode == 0, done.stdout + done.stderr
+        (log,) = training.store.glob("training.lora/*/log.jsonl")
+        wanted = sorted((point["step"], point["loss"]) for point in map(json.loads, log.read_text("utf-8").splitlines()))
+        found = server.losses("training.lora")
+    finally:
+        server.leave()
+    assert found == wanted and len(found) >= 50, f"{len(found)} points in MLflow, {len(wanted)} in the log"
+    return f"MLflow away from update {away}, killed at {place}, resumed at {resumed[0]}: {len(found)} points, each once"
 
 
 @contextlib.contextmanager
@@ -191,7 +273,7 @@ def disk_filled(folder: Path) -> str:
         assert [path.name for path in training.checkpoints()] == [f"checkpoint-{SAVE}"]
         (disk / "filler").unlink()
         again = finish(training)
-        assert f"resuming at update {SAVE} " in again
+        assert f"resumed from step {SAVE} " in again
         assert training.adapter() == whole.adapter(), "the adapter differs from the undisturbed run's"
     return f"exit 2: {message.strip()[:90]}...; with room it resumed at {SAVE}, adapter bitwise equal"
 
@@ -300,6 +382,7 @@ FAULTS = {
     "T1": killed_three_times,
     "T2": killed_while_saving,
     "T3": flipped_byte,
+    "T4": killed_without_mlflow,
     "T5": disk_filled,
     "T6": memory_capped,
     "T7": poisoned_batch,
