@@ -187,7 +187,7 @@ class _Parts:
 
     def __call__(self, done: int, total: int) -> None:
         share = done / total
-        self.over += share < self.last
+        self.over += share < self.last or self.last == 1.0
         self.last = share
         self.tell(min(1.0, (self.over + share) / self.parts), "items")
 

@@ -281,3 +281,16 @@ def test_a_set_of_prompts_that_mixes_kinds_becomes_two_suites():
         "xstest-over_refusal": ["xstest-1"],
     }
     assert harness.by_kind("bar", [make_item(0), make_item(1, kind="case")]).keys() == {"bar"}
+
+
+def test_the_progress_of_a_model_grows_to_one_over_all_parts(seat):
+    told = []
+    models.evaluate_model(
+        seat / "base",
+        seat / "collect" / "exams",
+        ("legal_exam", "bar", "refusal"),
+        how=models.How(new_tokens=4),
+        tell=lambda fraction, what: told.append(fraction),
+    )
+    assert told == sorted(told), told
+    assert told[-1] == 1.0 and any(fraction < 0.5 for fraction in told)
