@@ -1,4 +1,4 @@
-"""MLflow: one parent run per DAG run, one child per step, data lineage, the registry `legal-llm` and its aliases.
+"""MLflow: one parent run per DAG run, one child per step, data lineage (the registry: legal_tasks/registry.py).
 
 Without MLFLOW_TRACKING_URI everything here does nothing, so that a step runs alone on a laptop. A server that is away
 costs no step its work: what it should be told lies in a journal (legal_tasks/journal.py) and is sent by a thread, or by
@@ -28,7 +28,6 @@ from urllib.parse import urlsplit
 from legal_tasks import journal, lease
 from legal_tasks.journal import Journal
 
-MODEL = "legal-llm"
 TAG_DAG_RUN = "lexloop.dag_run_id"
 TAG_KEY = "lexloop.key"
 TAG_STEP = "lexloop.step"
@@ -124,7 +123,7 @@ class Sender:
 
     def connect(self) -> None:
         """Find or make the run of this journal."""
-        client = self.client = self.client or _client()
+        client = self.client = self.client or mlflow_client()
         about = self.entries[0]["open"]
         parent = find_parent(client, about["dag_run"], experiment=about["experiment"]) if about["dag_run"] else None
         experiment = parent.info.experiment_id if parent else _experiment(client, about["experiment"])
@@ -239,13 +238,19 @@ def log_metrics(numbers: Mapping[str, float], step: int = 0) -> None:
         _active[-1].log_metrics(numbers, step)
 
 
+def current_run_id() -> str | None:
+    """MLflow's id of the running step's run; None outside of a step, without MLflow, and while it is away."""
+    return _active[-1].run_id if _active else None
+
+
 def log_file(path: Path, place: str = "") -> None:
     """Keep a small text file of the artifact with the running step's run too, below `place`; does nothing without MLflow."""
     if _active:
         _active[-1].log_text(f"{place}/{path.name}" if place else path.name, path.read_text("utf-8"))
 
 
-def _client() -> Any:
+def mlflow_client() -> Any:
+    """A client of the server that is named, which answers; None where none is named. TrackingError where it is away."""
     address = uri()
     if address is None:
         return None
@@ -420,56 +425,11 @@ def _log_start(client: Any, run_id: str, params: Mapping[str, Any], inputs: Mapp
         client.log_inputs(run_id, datasets)
 
 
-def register_model(digest: str, source: str, tags: Mapping[str, str], aliases: Mapping[str, str] | None = None) -> str | None:
-    """Register a version of `legal-llm` whose artifact has this digest (once) and return its number.
-
-    `aliases` maps an alias to a digest; each is set to that digest's version, so that they follow the release state.
-    Returns None without MLflow.
-    """
-    if uri() is None:
-        return None
-    client = _client()
-    from mlflow.exceptions import MlflowException
-
-    try:
-        client.get_registered_model(MODEL)
-    except MlflowException:
-        client.create_registered_model(MODEL)
-    versions = {v.tags.get("digest"): v for v in client.search_model_versions(f"name='{MODEL}'")}
-    version = versions.get(digest)
-    if version is None:
-        version = _create_version(client, digest, source, tags)
-        versions[digest] = version
-    else:
-        for name, value in tags.items():  # the gate's word on a model may change from one run to the next
-            if version.tags.get(name) != str(value)[:8000]:
-                client.set_model_version_tag(MODEL, version.version, name, str(value)[:8000])
-    for alias, wanted in (aliases or {}).items():
-        if wanted in versions:
-            client.set_registered_model_alias(MODEL, alias, versions[wanted].version)
-    return str(version.version)
-
-
-def _create_version(client: Any, digest: str, source: str, tags: Mapping[str, str]) -> Any:
-    """A new version whose files in MLflow are the artifact's manifest and report; the weights stay in the store.
-
-    MLflow takes no local folder as a source that is not below a run's artifacts, and large uploads through it fail.
-    """
-    if not _active or _active[-1].run_id is None:
-        raise TrackingError("a model version is registered from inside a step's run only: call it from run()")
-    run_id = _active[-1].run_id
-    for name in ("manifest.json", "report.json", "table.md"):
-        if (Path(source) / name).is_file():
-            client.log_artifact(run_id, str(Path(source) / name), "model")
-    texts = {name: str(value)[:8000] for name, value in {**tags, "digest": digest, "store_path": source}.items()}
-    return client.create_model_version(MODEL, f"runs:/{run_id}/model", run_id=run_id, tags=texts)
-
-
 def close_run(dag_run: str, status: str) -> None:
     """End the parent run of a DAG run, and children that were left RUNNING. TrackingError where MLflow is away."""
     if uri() is None:
         return
-    client = _client()
+    client = mlflow_client()
     replay(dag_run)
     parent = find_parent(client, dag_run, create=False)
     if parent is None:
@@ -494,7 +454,7 @@ def reap(keep: Sequence[str] = (), client: Any = None) -> list[str]:
 
     Returns the ids of the runs that were ended, as KILLED or as their DAG run's end was noted.
     """
-    client = client or _client()
+    client = client or mlflow_client()
     for dag_run in {_dag_run_of(path) for path in journal.folder().glob("*.jsonl")} - {None, *keep}:
         replay(dag_run)
     noted = {}

@@ -102,7 +102,7 @@ def clean_airflow(keep_days: float, dry_run: bool) -> dict[str, Any]:
 
 def clean_mlflow(keep_days: float, dry_run: bool) -> dict[str, Any]:
     """Runs older than `keep_days` that gave no registered version are deleted, then all deleted ones for good."""
-    from legal_tasks import services, tracking
+    from legal_tasks import registry, services, tracking
 
     address = tracking.uri() or services.mlflow_url()
     tracking.check_reachable(address)
@@ -110,7 +110,7 @@ def clean_mlflow(keep_days: float, dry_run: bool) -> dict[str, Any]:
     from mlflow.entities import ViewType
 
     client = MlflowClient(tracking_uri=address, registry_uri=address)
-    kept = {version.run_id for version in client.search_model_versions(f"name='{tracking.MODEL}'") if version.run_id}
+    kept = {version.run_id for version in client.search_model_versions(f"name='{registry.MODEL}'") if version.run_id}
     cutoff_ms = int((time.time() - keep_days * 86400) * 1000)
     old = []
     for experiment in client.search_experiments(view_type=ViewType.ACTIVE_ONLY):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from legal_tasks import artifacts, tracking
+from legal_tasks import artifacts, registry, tracking
 from legal_tasks.step import Input, Output, Runtime, Skip, StepError, main
 
 VERSION = 1
@@ -83,14 +83,14 @@ def run(params: Params) -> Report:
     source = str(params.model.absolute())
     tags = tags_of(params.model, params.decision, decision["decision"])
     if decision["decision"] == "refused":
-        refused = tracking.register_model(digest, source, tags, {"challenger": digest}) or digest[:12]
+        refused = registry.register_model(digest, source, tags, {"challenger": digest}) or digest[:12]
         reasons = "; ".join(decision.get("reasons") or []) or "the gate gave no reason"
         raise Skip(f"refused: {reasons}", {"version": refused, "digest": digest})
     engines.admit(params.model)
     database = Database()
     before = database.current().actual
     # The version exists before it serves, so that the gateway names it; the aliases follow when it serves.
-    version = tracking.register_model(digest, source, tags, {"challenger": digest}) or digest[:12]
+    version = registry.register_model(digest, source, tags, {"challenger": digest}) or digest[:12]
     model = {"digest": digest, "path": source, "version": version, "decision": str(params.decision.absolute())}
     evidence = {"decision": tags["decision"], "dag_run": os.environ.get("LEXLOOP_DAG_RUN")}
     try:
@@ -99,7 +99,7 @@ def run(params: Params) -> Report:
         raise StepError(f"{error}: somebody else released at the same moment; run the step again") from error
     previous = database.previous()
     aliases = {"champion": digest} | ({"previous": previous["digest"]} if previous else {})
-    tracking.register_model(digest, source, tags, aliases)
+    registry.register_model(digest, source, tags, aliases)
     report = Report(version, digest, before["digest"] if before else None, round(time.monotonic() - began, 2))
     (params.output / "release.json").write_text(json.dumps({"model": model, "previous": previous}, indent=1) + "\n", "utf-8")
     return report

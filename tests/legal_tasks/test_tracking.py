@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from legal_tasks import tracking
+from legal_tasks import registry, tracking
 
 mlflow = pytest.importorskip("mlflow", reason="mlflow comes with the ml environment")
 
@@ -106,14 +106,14 @@ def test_a_version_is_registered_once_with_its_newest_tags_and_aliases_follow(se
         (tmp_path / name).mkdir()
         (tmp_path / name / "manifest.json").write_text("{}")
     with tracking.step_run("serving.release", "key3", {}, {}):
-        first = tracking.register_model("digest1", str(tmp_path / "one"), {"gate": "pass"}, {"champion": "digest1"})
-        again = tracking.register_model("digest1", str(tmp_path / "one"), {"gate": "refused"})
-        second = tracking.register_model(
+        first = registry.register_model("digest1", str(tmp_path / "one"), {"gate": "pass"}, {"champion": "digest1"})
+        again = registry.register_model("digest1", str(tmp_path / "one"), {"gate": "refused"})
+        second = registry.register_model(
             "digest2", str(tmp_path / "two"), {"gate": "pass"}, {"champion": "digest2", "previous": "digest1"}
         )
     assert first == again and second != first
-    assert str(seat.get_model_version_by_alias(tracking.MODEL, "champion").version) == second
-    previous = seat.get_model_version_by_alias(tracking.MODEL, "previous").tags
+    assert str(seat.get_model_version_by_alias(registry.MODEL, "champion").version) == second
+    previous = seat.get_model_version_by_alias(registry.MODEL, "previous").tags
     assert previous["digest"] == "digest1" and previous["gate"] == "refused"
 
 
@@ -122,7 +122,7 @@ def test_without_an_address_nothing_happens(monkeypatch):
     with tracking.step_run("data.clean", "key", {}, {}) as run:
         tracking.log_metrics({"a": 1.0})
         run.finish({"a": 1})
-    assert run.url is None and tracking.register_model("d", "/nowhere", {}) is None
+    assert run.url is None and registry.register_model("d", "/nowhere", {}) is None
 
 
 AWAY = "http://127.0.0.1:9"
@@ -153,7 +153,7 @@ def test_what_was_told_while_the_server_was_away_is_there_afterwards_and_once_on
 
 KILLED = """
 import os
-from legal_tasks import tracking
+from legal_tasks import registry, tracking
 with tracking.step_run("training.lora", "key-killed", {"r": 8}, {}):
     for number in range(4):
         tracking.log_metrics({"loss": 9.0 - number}, step=number)
