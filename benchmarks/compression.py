@@ -38,7 +38,7 @@ def theirs(model: Path, output: Path, chats: list[list[int]]) -> float:
     import torch
     from gptqmodel import GPTQModel, QuantizeConfig
 
-    os.environ["GPTQMODEL_CPU_WORKERS"] = str(len(os.sched_getaffinity(0)))
+    os.environ["GPTQMODEL_CPU_WORKERS"] = str(max(2, len(os.sched_getaffinity(0))))
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         started = time.perf_counter()
         config = QuantizeConfig(
