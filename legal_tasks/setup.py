@@ -14,6 +14,7 @@ import argparse
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -198,11 +199,27 @@ def nginx_path() -> str | None:
     return shutil.which("nginx") or next((p for p in ("/usr/sbin/nginx", "/usr/local/sbin/nginx") if Path(p).is_file()), None)
 
 
+def nginx_module(name: str) -> Path | None:
+    """A dynamic module of the nginx on this machine; None where it lacks it."""
+    found = nginx_path()
+    if found is None:
+        return None
+    said = subprocess.run([found, "-V"], capture_output=True, text=True).stderr
+    folder = re.search(r"--modules-path=(\S+)", said)
+    path = Path(folder[1]) / name if folder else None
+    return path if path is not None and path.is_file() else None
+
+
 def ensure_nginx() -> None:
-    """Debian's nginx, where none is there."""
+    """Debian's nginx, where none is there, and its njs, with which the gateway counts tokens."""
+    # The package would start a server on port 80: a policy of "never" keeps it from doing so.
     if not nginx_path():
-        # The package would start a server on port 80: a policy of "never" keeps it from doing so.
-        install_debian("nginx-light", RUNLEVEL="1")
+        install_debian("nginx-light", "libnginx-mod-http-js", RUNLEVEL="1")
+    elif not nginx_module("ngx_http_js_module.so"):
+        try:
+            install_debian("libnginx-mod-http-js", RUNLEVEL="1")
+        except SetupError as error:
+            print(f"the gateway's log will not count tokens: {error}", flush=True)
 
 
 def ensure_chromium() -> None:
