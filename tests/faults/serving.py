@@ -340,7 +340,8 @@ def bad_requests(folder: Path) -> str:
             front.start(Route.only(port, "1"))
             seen = {name: error_of(front, *case) for name, case in cases(front.probe_key).items()}
             good = ask(front.url, front.probe_key, max_tokens=3)
-            lines = wait_for(lambda: len(found := last_requests(front.root, 50)) > len(seen) and found, 5, "the log's last line")
+            good_id = good.headers["x-request-id"]
+            lines = wait_for(lambda: (found := last_requests(front.root, 50))[-1]["id"] == good_id and found, 5, "the log's line")
         finally:
             front.stop()
             engine.stop()
