@@ -34,8 +34,10 @@ function forwarded(r) {
     return text;
 }
 
+// The last usage counts: a client may ask for one with every chunk. In what a model says its quotation marks are escaped.
 function note(r, text) {
-    const prompt = /"prompt_tokens"\s*:\s*(\d+)/.exec(text), answer = /"completion_tokens"\s*:\s*(\d+)/.exec(text);
+    const last = text.slice(text.lastIndexOf('"usage"'));
+    const prompt = /"prompt_tokens"\s*:\s*(\d+)/.exec(last), answer = /"completion_tokens"\s*:\s*(\d+)/.exec(last);
     if (prompt && answer) {
         r.variables.prompt_tokens = prompt[1];
         r.variables.answer_tokens = answer[1];

@@ -135,6 +135,24 @@ def test_an_answer_in_the_words_of_a_usage_is_not_taken_for_one(front, client, l
     assert answer.content == events(chunk(said))
 
 
+def test_of_a_usage_with_every_chunk_the_last_counts(front, client, logged):
+    sent = events(chunk("合", usage={**USAGE, "completion_tokens": 1}), chunk("同", usage=None), {"choices": [], "usage": USAGE})
+    server = Upstream([sent])
+    front.start(Route.only(server.port, "7"))
+    asked = {"include_usage": True, "continuous_usage_stats": True}
+    answer = client.post("/v1/chat/completions", json={**QUESTION, "stream": True, "stream_options": asked})
+    assert logged(answer) == (3, 5) and answer.content == sent
+
+
+def test_the_words_of_a_usage_after_the_usage_itself_are_not_counted(front, client, logged):
+    said = json.dumps(
+        {"usage": USAGE, "choices": [{"message": {"content": '"usage":{"prompt_tokens":99,"completion_tokens":98}'}}]}
+    )
+    server = Upstream([said.encode()])
+    front.start(Route.only(server.port, "7"))
+    assert logged(client.post("/v1/chat/completions", json=QUESTION)) == (3, 5)
+
+
 @pytest.mark.parametrize("size", [1, 7, 4096])
 def test_a_stream_cut_anywhere_is_passed_on_whole(front, client, logged, size):
     sent = events(chunk("合同"), chunk("是𠮷协议"), {"choices": [], "usage": USAGE})
