@@ -25,7 +25,7 @@ from legal_tasks.compression.load import admit, load_model
 from legal_tasks.records import Record
 from legal_tasks.step import Input, Output, Runtime, StepError, main, progress
 
-VERSION = 2
+VERSION = 3
 GGUF_FILE = "model-q4_0.gguf"
 MORE_GGUF = ("q8_0", "f16", *KINDS)  # beside Q4_0, on demand; KINDS need llama.cpp's quantiser
 MODEL = "legal-llm"  # the name inside the file: not that of the folder, which would change the content with the place
@@ -318,7 +318,7 @@ def measure(params: Params, name: str, place: Path, source: Path, folder: Path |
         format=name,
         path=None if name == "merged" else place.name,
         size_bytes=size,
-        memory_bytes=size + tables.cache_bytes(config),
+        memory_bytes=size + tables.cache_bytes(config, 4 if name.startswith("gguf") else 2),
         load_s=round(seconds, 3),
         perplexity=None if math.isnan(mean) else math.exp(mean),
     )

@@ -26,7 +26,7 @@ from legal_tasks.serving.backends import BY_FORMAT, Backend, Settings
 from legal_tasks.serving.cost import PRICES, read_prices
 from legal_tasks.step import Input, Output, Runtime, Skip, StepError, main, recomputing, var_folder
 
-VERSION = 2
+VERSION = 3
 REUSE = "never"
 PORT_OFFSET = 50  # engines of the releaser take the ports below
 LOAD_QUESTIONS = 500  # different questions of the load test
