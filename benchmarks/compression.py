@@ -38,7 +38,7 @@ def theirs(model: Path, output: Path, chats: list[list[int]]) -> float:
     import torch
     from gptqmodel import GPTQModel, QuantizeConfig
 
-    os.environ["GPTQMODEL_CPU_WORKERS"] = str(len(os.sched_getaffinity(0)))
+    os.environ["GPTQMODEL_CPU_WORKERS"] = str(max(2, len(os.sched_getaffinity(0))))
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         started = time.perf_counter()
         config = QuantizeConfig(
@@ -56,6 +56,7 @@ def main() -> int:
     from legal_tasks.training.chat import messages, render
     from tests.legal_tasks.training.tiny import make_base, make_record
 
+    before = os.getloadavg()
     with tempfile.TemporaryDirectory(prefix="lexloop-bench-") as name:
         folder = Path(name)
         model = make_base(folder / "model", hidden=256, layers=4)
@@ -82,7 +83,12 @@ def main() -> int:
     result = {
         "name": "compression",
         "comparisons": [comparison],
-        "machine": {"processors": os.cpu_count(), "machine": platform.machine(), "load_average": os.getloadavg()},
+        "machine": {
+            "processors": len(os.sched_getaffinity(0)),
+            "machine": platform.machine(),
+            "load_average": {"before": before, "after": os.getloadavg()},
+            "shared": before[0] > 0.5,  # somebody else was computing when it began
+        },
         "date": datetime.date.today().isoformat(),
         "command": "make bench NAME=compression",
     }

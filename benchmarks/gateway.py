@@ -140,6 +140,7 @@ def main() -> int:
     if sys.argv[1:2] == ["--upstream"]:
         asyncio.run(upstream(int(sys.argv[2])))
         return 0
+    before = os.getloadavg()
     os.environ.setdefault("LEXLOOP_ENGINE_PORT", "8160")
     with tempfile.TemporaryDirectory(prefix="lexloop-bench-") as name:
         os.environ["LEXLOOP_VAR"] = name
@@ -147,7 +148,12 @@ def main() -> int:
     result = {
         "name": "gateway",
         "comparisons": comparisons,
-        "machine": {"processors": os.cpu_count(), "machine": platform.machine(), "load_average": os.getloadavg()},
+        "machine": {
+            "processors": len(os.sched_getaffinity(0)),
+            "machine": platform.machine(),
+            "load_average": {"before": before, "after": os.getloadavg()},
+            "shared": before[0] > 0.5,  # somebody else was computing when it began
+        },
         "date": datetime.date.today().isoformat(),
         "command": "make bench NAME=gateway",
     }

@@ -333,7 +333,9 @@ def up() -> bool:
         _send(pid, signal.SIGKILL)
     _wait_gone(set(marked_processes(steps=False)), 10)
     if nginx_path() is None:
-        raise StepError("nginx is missing; install it: apt-get install nginx-light (make setup does it for root)")
+        raise StepError(
+            "nginx is missing; install it: apt-get install nginx-light libnginx-mod-http-js (make setup does it for root)"
+        )
     Ports.read().check_free()
     postgres.check_port()
     if os.environ.get("MLFLOW_TRACKING_URI"):

@@ -1,6 +1,6 @@
 """Set up: check the machine, build the pinned virtual environments, see that nginx is there. Standard library only.
 
-    python3.11 -m legal_tasks.setup [orchestrator] [ml] [vllm] [llamafactory] [--ports] [--nginx] [--chromium]
+    python3.11 -m legal_tasks.setup [orchestrator] [ml] [vllm] [llamafactory] [llamacpp] [--ports] [--nginx] [--chromium]
 
 Without names the three of the CPU profile are built; the others are built by name only.
 
@@ -14,6 +14,7 @@ import argparse
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -25,7 +26,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 TORCH = "torch==2.13.0+cpu"
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 UV = "uv==0.13.9"
-DISK_GIB = {"orchestrator": 1, "ml": 4, "vllm": 5, "llamafactory": 4}
+DISK_GIB = {"orchestrator": 1, "ml": 4, "vllm": 5, "llamafactory": 4, "llamacpp": 1}
 MEMORY_GIB = 6
 UNWANTED = ("torchvision", "torchaudio", "torchcodec")  # CUDA builds; their import breaks beside the CPU build of torch
 
@@ -39,6 +40,7 @@ class Environment:
     """One virtual environment: its pinned files, and whether torch goes in first.
 
     `optional`: built by name only. `stubs`: modules that are imported always and used never here; empty ones stand in.
+    `variables`: of the environment in which the packages are installed, for those that are built from source.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Environment:
     later: Path | None = None
     optional: bool = False
     stubs: tuple[str, ...] = ()
+    variables: tuple[tuple[str, str], ...] = ()
 
     def lock(self) -> str:
         """sha256 over the pinned files: what the artifact keys call the lock hash of the environment."""
@@ -78,6 +81,14 @@ ENVIRONMENTS = {
         torch=True,
         optional=True,
         stubs=("torchaudio",),
+    ),
+    "llamacpp": Environment(
+        "llamacpp",
+        DOCKER / "llamacpp" / "requirements.txt",
+        DOCKER / "llamacpp" / "constraints.txt",
+        torch=False,
+        optional=True,
+        variables=(("CMAKE_ARGS", "-DLLAVA_BUILD=OFF"),),
     ),
 }
 
@@ -182,7 +193,7 @@ def build(environment: Environment) -> None:
         pinned.write_text(TORCH + "\n")
         constraints += ["-c", str(pinned)]
     install = [uv(), "pip", "install", "-q", "-p", str(python), *find_links(), *constraints]
-    call([*install, "-r", str(environment.requirements)])
+    call([*install, "-r", str(environment.requirements)], **dict(environment.variables))
     if environment.later is not None:
         call([*install, "--no-build-isolation-package", "gptqmodel", "-r", str(environment.later)], BUILD_CUDA_EXT="0")
     if environment.torch:
@@ -198,11 +209,27 @@ def nginx_path() -> str | None:
     return shutil.which("nginx") or next((p for p in ("/usr/sbin/nginx", "/usr/local/sbin/nginx") if Path(p).is_file()), None)
 
 
+def nginx_module(name: str) -> Path | None:
+    """A dynamic module of the nginx on this machine; None where it lacks it."""
+    found = nginx_path()
+    if found is None:
+        return None
+    said = subprocess.run([found, "-V"], capture_output=True, text=True).stderr
+    folder = re.search(r"--modules-path=(\S+)", said)
+    path = Path(folder[1]) / name if folder else None
+    return path if path is not None and path.is_file() else None
+
+
 def ensure_nginx() -> None:
-    """Debian's nginx, where none is there."""
+    """Debian's nginx, where none is there, and its njs, with which the gateway counts tokens."""
+    # The package would start a server on port 80: a policy of "never" keeps it from doing so.
     if not nginx_path():
-        # The package would start a server on port 80: a policy of "never" keeps it from doing so.
-        install_debian("nginx-light", RUNLEVEL="1")
+        install_debian("nginx-light", "libnginx-mod-http-js", RUNLEVEL="1")
+    elif not nginx_module("ngx_http_js_module.so"):
+        try:
+            install_debian("libnginx-mod-http-js", RUNLEVEL="1")
+        except SetupError as error:
+            print(f"the gateway's log will not count tokens: {error}", flush=True)
 
 
 def ensure_chromium() -> None:

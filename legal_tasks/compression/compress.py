@@ -20,12 +20,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from legal_tasks.compression import report as tables
+from legal_tasks.compression.kquants import KINDS, command
 from legal_tasks.compression.load import admit, load_model
 from legal_tasks.records import Record
 from legal_tasks.step import Input, Output, Runtime, StepError, main, progress
 
-VERSION = 2
+VERSION = 3
 GGUF_FILE = "model-q4_0.gguf"
+MORE_GGUF = ("q8_0", "f16", *KINDS)  # beside Q4_0, on demand; KINDS need llama.cpp's quantiser
 MODEL = "legal-llm"  # the name inside the file: not that of the folder, which would change the content with the place
 STAGES = 8  # of the progress line
 
@@ -42,7 +44,7 @@ class Params:
     suites: Annotated[tuple[str, ...], "suites of the loss (default: legal_exam, else every multiple choice)"] = ()
     rank_texts: Annotated[tuple[str, ...], "suites answered by ranking the option texts, as in evaluation.harness"] = ()
     limit: Annotated[int | None, "items per suite, evenly spread; empty for all"] = None
-    gguf: Annotated[tuple[str, ...], "further GGUF files beside Q4_0: q8_0, f16"] = ()
+    gguf: Annotated[tuple[str, ...], "further GGUF files beside Q4_0: q8_0, f16, q4_k_m (needs llama.cpp's quantiser)"] = ()
     bits: Annotated[int, "bits of a GPTQ weight: 4 or 8"] = 4
     group_size: Annotated[int, "weights that share a scale in GPTQ"] = 128
     damping: Annotated[float, "share of the mean diagonal that is added to the Hessian, GPTQ's percdamp"] = 0.05
@@ -54,8 +56,8 @@ class Params:
     threads: Annotated[int, Runtime("CPU threads, 0 = all that this process may use")] = 0
 
     def __post_init__(self) -> None:
-        if set(self.gguf) - {"q8_0", "f16"}:
-            raise StepError(f"--gguf may hold q8_0 and f16 (q4_0 is always written), got {','.join(self.gguf)!r}")
+        if set(self.gguf) - set(MORE_GGUF):
+            raise StepError(f"--gguf may hold {', '.join(MORE_GGUF)} (q4_0 is always written), got {','.join(self.gguf)!r}")
         if self.bits not in (4, 8):
             raise StepError(f"--bits must be 4 or 8, got {self.bits}; the specification's is 4")
         if self.group_size not in (32, 64, 128):
@@ -85,6 +87,11 @@ class Report:
     gptq_act_order: str = "gptq-act-order"
     gptq: str = "gptq"
     gguf: str = GGUF_FILE
+
+
+def gguf_file(kind: str) -> str:
+    """Name of a GGUF file in the output."""
+    return f"model-{kind}.gguf"
 
 
 def find_model(path: Path) -> Path:
@@ -199,11 +206,13 @@ class Stopwatch:
 def run(params: Params) -> Report:
     import torch
 
-    from legal_tasks.compression.gguf import convert
+    from legal_tasks.compression.gguf import convert, write
     from legal_tasks.compression.load import load_tokenizer
     from legal_tasks.training.chat import render
     from legal_tasks.training.lora import choose_device
 
+    for kind in set(params.gguf) & set(KINDS):
+        command(params.model, params.output, kind)  # before an hour of other work: is there a quantiser?
     threads = params.threads or len(os.sched_getaffinity(0))
     torch.set_num_threads(threads)
     device = choose_device(params.device)
@@ -217,7 +226,7 @@ def run(params: Params) -> Report:
     file = convert(source, params.output / GGUF_FILE, MODEL)
     places = {"merged": source, "gptq-act-order": params.output / "gptq-act-order", "gptq": params.output / "gptq", "gguf": file}
     for kind in params.gguf:
-        places[f"gguf-{kind}"] = convert(source, params.output / f"model-{kind}.gguf", MODEL, kind)
+        places[f"gguf-{kind}"] = write(source, params.output / gguf_file(kind), MODEL, kind)
     clock.lap("gguf")
     lines = []
     merged_rows: list[dict[str, Any]] = []
@@ -303,13 +312,13 @@ def measure(params: Params, name: str, place: Path, source: Path, folder: Path |
     size = tables.weights_bytes(place)
     config = json.loads((source / "config.json").read_text("utf-8"))
     titles = {"merged": "合并模型", "gptq-act-order": "GPTQ {} bit act-order", "gptq": "GPTQ {} bit（引擎）", "gguf": "GGUF Q4_0"}
-    titles |= {"gguf-q8_0": "GGUF Q8_0", "gguf-f16": "GGUF F16"}
+    titles |= {f"gguf-{kind}": f"GGUF {kind.upper()}" for kind in MORE_GGUF}
     line = tables.Line(
         name=titles[name].format(params.bits),
         format=name,
         path=None if name == "merged" else place.name,
         size_bytes=size,
-        memory_bytes=size + tables.cache_bytes(config),
+        memory_bytes=size + tables.cache_bytes(config, 4 if name.startswith("gguf") else 2),
         load_s=round(seconds, 3),
         perplexity=None if math.isnan(mean) else math.exp(mean),
     )

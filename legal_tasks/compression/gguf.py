@@ -1,16 +1,19 @@
 """Write a Llama model as GGUF (llama.cpp's file format) with 4-bit weights, tokenizer and chat template inside.
 
-Only the `gguf` package is needed. Linear layers become Q4_0 (blocks of 32 weights, one scale each), Q8_0 or float16; the
-token embedding, which is also the output layer where the two are tied, becomes Q8_0 beside Q4_0; norms stay float32.
+Only the `gguf` package is needed, and llama.cpp's quantiser for its K types. Linear layers become Q4_0 (blocks of 32
+weights, one scale each), Q8_0 or float16; the token embedding, which is also the output layer where the two are tied,
+becomes Q8_0 beside Q4_0; norms stay float32.
 """
 
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from legal_tasks.compression import kquants
 from legal_tasks.step import StepError
 
 BLOCK = 32  # weights per block of Q4_0 and Q8_0
@@ -18,6 +21,14 @@ SPACE = "▁"  # SentencePiece's mark for a space
 
 
 KINDS = {"q4_0": ("Q4_0", "Q8_0"), "q8_0": ("Q8_0", "Q8_0"), "f16": ("F16", "F16")}  # of linear layers, of embeddings
+
+
+def write(model: Path, output: Path, name: str, kind: str) -> Path:
+    """As `convert`, and the kinds that only llama.cpp's own quantiser makes: from a float16 file that goes afterwards."""
+    if kind not in kquants.KINDS:
+        return convert(model, output, name, kind)
+    with tempfile.TemporaryDirectory(dir=output.parent) as folder:
+        return kquants.quantise(convert(model, Path(folder) / "f16.gguf", name, "f16"), output, kind)
 
 
 def convert(model: Path, output: Path, name: str, kind: str = "q4_0") -> Path:

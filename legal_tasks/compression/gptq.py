@@ -38,7 +38,8 @@ def quantise(
     `group_size` are refused, because engines read whole groups only.
     """
     check_shapes(model, group_size)
-    os.environ["GPTQMODEL_CPU_WORKERS"] = str(workers)
+    # GPTQModel's pool of threads refuses to be made with one, which a machine or container of one core would ask for.
+    os.environ["GPTQMODEL_CPU_WORKERS"] = str(max(2, workers))
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
@@ -118,8 +119,8 @@ def quantisation(folder: Path) -> dict[str, Any]:
 def unpack(folder: Path):
     """The model of a GPTQ checkpoint with dense float32 weights: scale x (code - zero), in the checkpoint's own numbers.
 
-        Reads the layout that AutoGPTQ, GPTQModel, transformers and vLLM share: `qweight` (inputs / codes per int32,
-        outputs), `qzeros` (groups, outputs / codes per int32), `scales` (groups, outputs), `g_idx` (inputs). Version 1
+    Reads the layout that AutoGPTQ, GPTQModel, transformers and vLLM share: `qweight` (inputs / codes per int32,
+    outputs), `qzeros` (groups, outputs / codes per int32), `scales` (groups, outputs), `g_idx` (inputs). Version 1
     (`checkpoint_format: gptq`) stores zero points less one. Raises StepError for another format.
     """
     import torch

@@ -94,9 +94,13 @@ def _load_folder(path: Path, quantised: bool, device: str):
 
 
 def _load_gguf(path: Path):
-    """Transformers' own reader of GGUF: a second reading of the file, beside llama.cpp's."""
+    """Transformers' own reader of GGUF: a second reading of the file, beside llama.cpp's, computed with its roundings."""
     from transformers import AutoModelForCausalLM
+
+    from legal_tasks.compression.rounding import round_inputs
 
     if not path.is_file() or path.suffix != ".gguf":
         raise StepError(f"{path} is not a .gguf file")
-    return AutoModelForCausalLM.from_pretrained(str(path.parent), gguf_file=path.name, dtype="float32")
+    model = AutoModelForCausalLM.from_pretrained(str(path.parent), gguf_file=path.name, dtype="float32")
+    round_inputs(model, path)
+    return model

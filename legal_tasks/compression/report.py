@@ -37,12 +37,12 @@ class Line:
     difference: dict[str, Any] | None = None  # of accuracy to the merged model, with its interval; evaluation.paired
 
 
-def cache_bytes(config: dict[str, Any]) -> int:
-    """Key-value cache of one full context at 2 bytes a number."""
+def cache_bytes(config: dict[str, Any], number_bytes: int = 2) -> int:
+    """Key-value cache of one full context: float16, or float32 as our llama.cpp keeps it (`number_bytes` 4)."""
     heads = config["num_attention_heads"]
     head = config.get("head_dim") or config["hidden_size"] // heads
     kept = config.get("num_key_value_heads") or heads
-    return 2 * 2 * config["num_hidden_layers"] * kept * head * config["max_position_embeddings"]
+    return 2 * number_bytes * config["num_hidden_layers"] * kept * head * config["max_position_embeddings"]
 
 
 def weights_bytes(path: Path) -> int:

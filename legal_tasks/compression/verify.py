@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from legal_tasks.compression.rounding import keep_float32
 from legal_tasks.step import StepError
 from legal_tasks.training.chat import render
 
@@ -52,6 +53,7 @@ def _serve(file: Path, context: int):
     params.n_ctx, params.n_parallel = context, 1
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = torch.get_num_threads()
     params.n_threads_http = 1
+    keep_float32(params)
     params.use_jinja, params.warmup, params.verbosity = True, False, 0
     try:
         return xllamacpp.Server(params)

@@ -21,7 +21,7 @@ from legal_tasks.evaluation.rules import real_exams
 from legal_tasks.evaluation.tables import render_comparison
 from legal_tasks.step import Input, Output, StepError, main
 
-VERSION = 3
+VERSION = 4
 ROLES = ("base", "champion", "challenger")
 ANALYSED = ("points", "charge_f1", "article_f1")
 
@@ -303,21 +303,52 @@ def items_digest(rows: Sequence[Row]) -> str:
 
 
 def compare_compressed(params: Params) -> dict[str, Any]:
-    """Relative loss of accuracy of each compressed format against the merged model, on the items that both answered."""
+    """Relative loss of accuracy of each compressed format against the merged model, on the items that both answered.
+
+    {format: over the items of all its suites together} and, where these are several, {format:suite: ...} beside it.
+    """
     assert params.compression is not None
     found: dict[str, dict[str, Any]] = {}
     for folder in sorted(path for path in (params.compression / "evaluation").glob("*") if path.is_dir()):
+        suites: dict[str, tuple[list[Row], dict[str, Row]]] = {}
         for file in sorted(folder.glob("*.jsonl")):
-            suite = file.stem
             merged = {row["id"]: row for row in load_rows(params.evaluation / "challenger" / file.name)}
-            answered = load_rows(file)
-            name = folder.name if len(list(folder.glob("*.jsonl"))) == 1 else f"{folder.name}:{suite}"
-            if not answered or any(row["id"] not in merged for row in answered):
-                found[name] = {"format": folder.name, "suite": suite, "loss": None, "n": len(answered)}
-                found[name]["fault"] = "no answers" if not answered else "answered items that the merged model did not"
-                continue
-            found[name] = {"format": folder.name, "suite": suite, **compare_format(answered, merged, params.seed)}
+            suites[file.stem] = load_rows(file), merged
+        if suites:
+            found |= compare_suites(folder.name, suites, params.seed)
     return found
+
+
+def compare_suites(name: str, suites: Mapping[str, tuple[Sequence[Row], Mapping[str, Row]]], seed: int) -> dict[str, Any]:
+    """Of one format: what it answered in each suite, and the merged model's rows {id: row}."""
+    found: dict[str, dict[str, Any]] = {}
+    answered: list[Row] = []
+    merged: dict[str, Row] = {}
+    for suite, (rows, reference) in suites.items():
+        part: dict[str, Any] = {"format": name, "suite": suite}
+        if not rows or any(row["id"] not in reference for row in rows):
+            part |= {"loss": None, "n": len(rows)}
+            part["fault"] = "no answers" if not rows else "answered items that the merged model did not"
+        else:
+            part |= compare_format(rows, reference, seed)
+        found[f"{name}:{suite}"] = part
+        # Two suites may use the same identifiers and names of templates.
+        answered += [_of_suite(row, suite) for row in rows]
+        merged |= {f"{suite}/{key}": row for key, row in reference.items()}
+    if len(found) == 1:
+        return dict(zip([name], found.values(), strict=True))
+    whole: dict[str, Any] = {"format": name, "suite": " + ".join(suites)}
+    faults = [f"{part['suite']}: {part['fault']}" for part in found.values() if part.get("fault")]
+    if faults:
+        whole |= {"loss": None, "n": len(answered), "fault": "; ".join(faults)}
+    else:
+        whole |= compare_format(answered, merged, seed)
+    return {name: whole, **found}
+
+
+def _of_suite(row: Row, suite: str) -> Row:
+    named = {**row, "id": f"{suite}/{row['id']}"}
+    return {**named, "template": f"{suite}/{row['template']}"} if row.get("template") else named
 
 
 def compare_format(answered: Sequence[Row], merged: Mapping[str, Row], seed: int = 0) -> dict[str, Any]:

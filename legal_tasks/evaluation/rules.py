@@ -291,14 +291,16 @@ def form_rule(suites: Mapping[str, Any], limits: Thresholds) -> Rule:
 
 
 def loss_rules(compression: Mapping[str, Mapping[str, Any]], suites: Iterable[str], limits: Thresholds) -> list[Rule]:
-    """Relative loss of every compressed format against the merged model on the domain suites: strictly below the bound.
+    """Relative loss of every compressed format against the merged model on its suites together: strictly below the bound.
 
-    Both GPTQ variants count for `loss_gptq`; the worst number is the rule's.
+    Both GPTQ variants count for `loss_gptq`; the worst number is the rule's. A suite on which the merged model has nothing
+    right has no loss of its own, but its items count among the others.
     """
     found = []
     for metric, bound in (("loss_gptq", limits.loss_gptq), ("loss_gguf", limits.loss_gguf)):
         prefix = metric.removeprefix("loss_")
-        parts = [part for part in compression.values() if part["format"].startswith(prefix)]
+        # Beside each format stand its single suites, under names of their own: shown, not judged.
+        parts = [part for name, part in compression.items() if name == part["format"] and name.startswith(prefix)]
         if not parts:
             found.append(missing(metric, metric, f"no {prefix} model was compared", bound))
             continue

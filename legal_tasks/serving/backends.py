@@ -130,6 +130,9 @@ class VLLM:
 
     def environment(self, settings: Settings) -> dict[str, str]:
         values = {**plain_environment(settings), "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_NO_USAGE_STATS": "1"}
+        # Even with --enforce-eager vLLM compiles a function of its own at the first request for log-probabilities, and every
+        # other request waits for the compiler: 20 seconds and more on a busy core.
+        values["TORCH_COMPILE_DISABLE"] = "1"
         if settings.adapters:
             values["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "True"
         if os.environ.get("LEXLOOP_ENGINE_ARGV"):
@@ -146,7 +149,10 @@ class VLLM:
 
 
 class LlamaCpp:
-    """llama.cpp's own OpenAI server, from the wheel xllamacpp, in a process of its own."""
+    """llama.cpp's own OpenAI server, from the wheel xllamacpp, in a process of its own. `kind`: which GGUF file it reads."""
+
+    def __init__(self, kind: str = "q4_0"):
+        self.kind = kind
 
     name = "llama.cpp"
     format = "gguf"
@@ -158,11 +164,13 @@ class LlamaCpp:
     }
 
     def find(self, artifact: Path) -> Path:
-        from legal_tasks.compression.compress import GGUF_FILE
+        from legal_tasks.compression.compress import gguf_file
 
-        file = Path(artifact) / GGUF_FILE
+        file = Path(artifact) / gguf_file(self.kind)
         if not file.is_file():
-            raise StepError(f"{artifact} has no {GGUF_FILE}: name the artifact of the step compression.compress")
+            raise StepError(
+                f"{artifact} has no {file.name}: name an artifact of the step compression.compress that was made with it (--gguf)"
+            )
         return file
 
     def argv(self, model: Path, port: int, settings: Settings) -> list[str]:
@@ -187,6 +195,7 @@ class LlamaCpp:
 
 VLLM_BACKEND, LLAMA_BACKEND = VLLM(), LlamaCpp()
 BY_FORMAT: dict[str, Backend] = {"gptq": VLLM_BACKEND, "gguf": LLAMA_BACKEND}
+BY_FORMAT |= {f"gguf-{kind}": LlamaCpp(kind) for kind in ("q8_0", "f16", "q4_k_m")}
 
 TGI_IMAGE = "ghcr.io/huggingface/text-generation-inference:3.3.5"
 

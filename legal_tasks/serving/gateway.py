@@ -23,11 +23,13 @@ from legal_tasks.services import nginx_path, write_private
 from legal_tasks.serving import keys
 from legal_tasks.serving.children import spawn
 from legal_tasks.serving.keys import PATTERN, Key
+from legal_tasks.setup import nginx_module
 from legal_tasks.step import StepError
 
 TEMPLATES = Path(__file__).parent / "templates"
 READ_TIMEOUT_S = 120  # a frozen engine costs a request this long
 BODY_MIB = 2
+TOKENS_MODULE = "ngx_http_js_module.so"  # njs; without it the log has no token counts
 WORD = re.compile(r"[A-Za-z0-9_.-]+")  # what may enter the configuration as a name or version
 
 
@@ -134,8 +136,8 @@ class Route:
         return ",".join(one.version for one in self.variants) or "none"
 
 
-def render(root: Path, listen: int, route: Route, mark: str, keys: Sequence[Key] = ()) -> str:
-    """The text of nginx.conf; `mark` is what /health carries once it is in force."""
+def render(root: Path, listen: int, route: Route, mark: str, keys: Sequence[Key] = (), module: Path | None = None) -> str:
+    """The text of nginx.conf; `mark` is what /health carries once it is in force, `module` is njs, which counts tokens."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -156,6 +158,8 @@ def render(root: Path, listen: int, route: Route, mark: str, keys: Sequence[Key]
         bursts={rate: max(1, rate // 6) for rate in rates},
         connections=sorted({key.at_once for key in keys}),
         as_root=os.geteuid() == 0,
+        tokens_module=module,
+        tokens_script=TEMPLATES / "tokens.js",
     )
 
 
@@ -185,6 +189,7 @@ class Gateway:
         # Our own probes go through the gateway like anybody's requests; this key lives as long as the object.
         self.probe, self.probe_key = keys.make("probe", per_minute=100_000, at_once=10_000)
         self.known: tuple[Key, ...] = ()
+        self.module = nginx_module(TOKENS_MODULE)
         self.mark = ""
         self.process: subprocess.Popen | None = None
         self.retired: set[tuple[int, str | None]] = set()  # workers of earlier configurations
@@ -192,7 +197,9 @@ class Gateway:
             raise StepError(f"LEXLOOP_VAR: Nginx cannot read paths with spaces or quotes: {self.root}")
         found = nginx_path()
         if found is None:
-            raise StepError("nginx is missing; install it: apt-get install nginx-light (make setup does it for root)")
+            raise StepError(
+                "nginx is missing; install it: apt-get install nginx-light libnginx-mod-http-js (make setup does it for root)"
+            )
         self.nginx = found
 
     @property
@@ -216,7 +223,7 @@ class Gateway:
         # Tells this gateway from another one on the same port, and one engine of a version from the next.
         mark = f"{self.instance}/{artifacts.sha256_text(repr((route, known)))[:16]}"
         neighbour = self.root / "nginx.conf.new"
-        write_private(neighbour, render(self.root, self.listen, route, mark, known))
+        write_private(neighbour, render(self.root, self.listen, route, mark, known, self.module))
         self._call(neighbour, "-t", "-q")
         os.replace(neighbour, self.config)
         self.known = known

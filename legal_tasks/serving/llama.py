@@ -17,12 +17,15 @@ def serve(arguments: argparse.Namespace) -> int:
     import gguf
     import xllamacpp
 
+    from legal_tasks.compression.rounding import keep_float32
+
     context = gguf.GGUFReader(arguments.model).fields["llama.context_length"].contents()
     params = xllamacpp.CommonParams()
     params.model.path, params.model_alias = arguments.model, {arguments.name}
     params.hostnames, params.port = ["127.0.0.1"], arguments.port
     params.n_ctx, params.n_parallel = context * arguments.parallel, arguments.parallel  # a whole context for each request
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = arguments.threads
+    keep_float32(params)  # what was evaluated is computed like this: legal_tasks/compression/rounding.py
     params.use_jinja, params.endpoint_metrics, params.ui = True, True, False
     params.warmup, params.verbosity = False, 0
     try:

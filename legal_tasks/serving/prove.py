@@ -26,7 +26,7 @@ from legal_tasks.serving.backends import BY_FORMAT, Backend, Settings
 from legal_tasks.serving.cost import PRICES, read_prices
 from legal_tasks.step import Input, Output, Runtime, Skip, StepError, main, recomputing, var_folder
 
-VERSION = 2
+VERSION = 3
 REUSE = "never"
 PORT_OFFSET = 50  # engines of the releaser take the ports below
 LOAD_QUESTIONS = 500  # different questions of the load test
@@ -38,7 +38,9 @@ class Params:
     model: Annotated[Path, Input("folder made by compression.compress")]
     data: Annotated[Path, Input("folder made by data.split: questions of validation.jsonl, then of train.jsonl")]
     output: Annotated[Path, Output("folder with parity.json, loadtest.json and the cost page")]
-    formats: Annotated[tuple[str, ...], "formats to prove: gptq (vLLM, the one that production serves), gguf (llama.cpp)"] = (
+    formats: Annotated[
+        tuple[str, ...], "formats to prove: gptq (vLLM, the one that production serves), gguf (llama.cpp), gguf-q4_k_m, ..."
+    ] = (
         "gptq",
         "gguf",
     )
@@ -57,8 +59,9 @@ class Params:
     def __post_init__(self) -> None:
         unknown = set(self.formats) - BY_FORMAT.keys()
         if unknown or "gptq" not in self.formats:
+            others = ", ".join(name for name in BY_FORMAT if name != "gptq")
             raise StepError(
-                f"--formats must hold gptq, which production serves, and may hold gguf, got {','.join(self.formats)!r}"
+                f"--formats must hold gptq, which production serves, and may hold {others}, got {','.join(self.formats)!r}"
             )
         for name in ("prompts", "max_tokens", "requests", "max_num_seqs"):
             if getattr(self, name) < 1:
@@ -187,7 +190,7 @@ class Proof:
         backend = BY_FORMAT[name]
 
         def reference() -> tuple[Any, Any]:
-            return load_model(backend.find(self.params.model), name, self.params.device)
+            return load_model(backend.find(self.params.model), backend.format, self.params.device)
 
         with served(self.params.model, self.work, self.settings, backend, reference) as (engine, front, seconds, loaded):
             self.seconds[name] = round(seconds, 2)

@@ -31,7 +31,7 @@ ACTOR = "releaser"
 TICK_S = 0.3
 HEARTBEAT_S = 1.0
 PROBE_EVERY_S = 5.0
-PROBE_TIMEOUT_S = 3.0
+PROBE_TIMEOUT_S, LISTEN_TIMEOUT_S = 3.0, 2.0
 # Probes lost in a row until the engine is ended: a busy engine still answers /health and has time, a silent one is frozen.
 SILENT_PROBES, STUCK_PROBES = 3, 12
 DRAIN_S = 30.0
@@ -246,7 +246,7 @@ class Releaser:
             self.next_probe = time.monotonic() + PROBE_EVERY_S
             reason = engines.probe(self.engine.url, timeout_s=PROBE_TIMEOUT_S)
             self.lost = self.lost + 1 if reason else 0
-            self.silent = self.silent + 1 if reason and not engines.listens(self.engine.url) else 0
+            self.silent = self.silent + 1 if reason and not engines.listens(self.engine.url, LISTEN_TIMEOUT_S) else 0
             self.ready = self.lost == 0
             if self.lost == 0:
                 self.restarts = 0

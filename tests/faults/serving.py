@@ -340,7 +340,8 @@ def bad_requests(folder: Path) -> str:
             front.start(Route.only(port, "1"))
             seen = {name: error_of(front, *case) for name, case in cases(front.probe_key).items()}
             good = ask(front.url, front.probe_key, max_tokens=3)
-            lines = last_requests(front.root, 50)
+            good_id = good.headers["x-request-id"]
+            lines = wait_for(lambda: (found := last_requests(front.root, 50))[-1]["id"] == good_id and found, 5, "the log's line")
         finally:
             front.stop()
             engine.stop()
@@ -348,6 +349,9 @@ def bad_requests(folder: Path) -> str:
     assert seen == wanted, seen
     assert good.status_code == 200 and good.json()["usage"]["completion_tokens"] <= 3
     assert {line["status"] for line in lines} >= {200, 400, 401, 404, 413}
+    used, line = good.json()["usage"], lines[-1]
+    known = (used["prompt_tokens"], used["completion_tokens"]) if front.module else (None, None)
+    assert (line["status"], line["prompt_tokens"], line["answer_tokens"]) == (200, *known), line
     return ", ".join(f"{name} {status}" for name, status in seen.items()) + ", each with OpenAI's error body and a request id"
 
 

@@ -8,6 +8,7 @@ pytest.importorskip("xllamacpp")
 
 import numpy
 import torch
+from transformers import AutoModelForCausalLM
 
 from legal_tasks.compression import gguf
 from legal_tasks.compression.load import load_model
@@ -143,3 +144,15 @@ def test_finer_files_are_read_by_llama_cpp_and_lie_nearer(model, tmp_path, kind,
     wanted, got = merged.state_dict()[name], loaded.state_dict()[name]
     assert (wanted - got).norm() / wanted.norm() < bound
     assert verify(made, loaded, tokenizer, CHATS, answers=2).chats == 4
+
+
+def test_rounding_inputs_as_llama_cpp_does_brings_transformers_near_to_it(file, model):
+    """What is evaluated is what is served: on average less than half of what plain float32 inputs leave."""
+    rounded, tokenizer = load_model(file, "gguf")
+    plain = AutoModelForCausalLM.from_pretrained(str(file.parent), gguf_file=file.name, dtype="float32").eval()
+    questions = [messages({**make_record(number), "output": ""}) for number in range(10)]
+
+    def distance(model) -> float:
+        return sum(verify(file, model, tokenizer, [chat], answers=1, tokens=1).largest_difference for chat in questions)
+
+    assert distance(rounded) < distance(plain) / 2

@@ -1,6 +1,8 @@
 """GPTQ: the layout read by hand, and a quantised checkpoint that other readers load to the same numbers."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -137,6 +139,17 @@ def test_four_bits_stay_near_the_merged_model(made, model, act_order):
     name = "model.layers.0.mlp.up_proj.weight"
     before, after = merged.state_dict()[name], quantised.state_dict()[name]
     assert 0 < ((before - after).norm() / before.norm()) < 0.2
+
+
+@pytest.mark.slow
+def test_one_core_is_enough(model, tmp_path):
+    """A process of its own: GPTQModel makes its threads once."""
+    script = (
+        "import sys; from pathlib import Path; from legal_tasks.compression.gptq import quantise;"
+        "quantise(Path(sys.argv[1]), Path(sys.argv[2]), [[1, 5, *range(264, 284), 3]] * 8, act_order=False, workers=1)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(model), str(tmp_path / "out")], check=True)
+    assert unpack(tmp_path / "out")(IDS).logits.isfinite().all()
 
 
 def test_shapes_that_do_not_fit_the_groups_are_refused(model, tmp_path):

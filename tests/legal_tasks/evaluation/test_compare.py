@@ -136,6 +136,34 @@ def test_a_compressed_model_asked_other_items_has_no_loss(artifacts):
     assert "did not" in found["fault"]
 
 
+def test_suites_without_a_right_answer_count_in_the_loss_of_all_suites_together():
+    """Of 10 and 5 items the merged model has 8 and none right, the compressed one 6 and one: it loses one of eight."""
+
+    def by_id(text):
+        return {row["id"]: row for row in make_rows(text, "item", templates=2)}
+
+    law = make_rows("1" * 6 + "0" * 4, "item", templates=2)
+    hard = make_rows("10000", "item", templates=2)
+    found = compare.compare_suites("gptq", {"law": (law, by_id("1" * 8 + "00")), "hard": (hard, by_id("00000"))}, seed=0)
+    assert set(found) == {"gptq", "gptq:law", "gptq:hard"}
+    assert found["gptq"]["loss"]["value"] == pytest.approx((8 - 7) / 8) and found["gptq"]["n"] == 15
+    assert (found["gptq"]["mcnemar"]["worse"], found["gptq"]["mcnemar"]["better"]) == (2, 1)
+    assert found["gptq:law"]["loss"]["value"] == pytest.approx(2 / 8) and found["gptq:hard"]["loss"] is None
+
+
+def test_nothing_right_in_any_suite_is_a_loss_that_is_not_measured():
+    merged = {row["id"]: row for row in make_rows("000")}
+    rows = make_rows("100")
+    assert compare.compare_suites("gguf", {"a": (rows, merged), "b": (rows, merged)}, seed=0)["gguf"]["loss"] is None
+
+
+def test_one_suite_that_cannot_be_compared_leaves_the_whole_without_a_loss():
+    rows = make_rows("110")
+    merged = {row["id"]: row for row in rows}
+    found = compare.compare_suites("gguf", {"a": (rows, merged), "b": ([], merged)}, seed=0)["gguf"]
+    assert found["loss"] is None and found["fault"] == "b: no answers"
+
+
 def exams(**suites):
     """compare_all on exams of the sources, {name: (base, challenger)}."""
     about = {name: {"origin": "sources", "kind": "choice", "embedded": False} for name in suites}

@@ -244,6 +244,11 @@ def compressed(name, value, n=400):
     return {name: {"format": name, "suite": "legal_exam", "n": n, "loss": loss}}
 
 
+def test_a_single_suite_with_nothing_right_is_shown_and_does_not_block():
+    single = {"gptq:hard": {"format": "gptq", "suite": "hard", "n": 400, "loss": None}}
+    assert failing(decide(comparison(compression=single))) == {}
+
+
 @pytest.mark.parametrize(
     ("part", "expected"),
     [

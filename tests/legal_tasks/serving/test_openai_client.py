@@ -7,7 +7,7 @@ import pytest
 
 from legal_tasks.serving import engines, keys
 from legal_tasks.serving.backends import VLLM_BACKEND, read_metrics
-from legal_tasks.serving.gateway import Gateway, Route
+from legal_tasks.serving.gateway import Gateway, Route, last_requests
 from tests.legal_tasks.training.tiny import make_base
 
 openai = pytest.importorskip("openai")
@@ -91,8 +91,14 @@ def test_a_client_over_its_limit_waits_as_it_is_told_and_comes_through(front, en
     assert other.models.list().data, "one key's limit is not another's"
 
 
+def chat_lines(front, count):
+    """The access log's lines of chats, once there are `count`."""
+    lines = [line for line in last_requests(front.root) if line["uri"] == "/v1/chat/completions"]
+    return lines if len(lines) == count else None
+
+
 @pytest.mark.slow
-def test_the_client_works_with_vllm_itself(var, front, client, environments, tmp_path, monkeypatch):
+def test_the_client_works_with_vllm_itself(var, front, client, environments, tmp_path, monkeypatch, wait_for):
     """The engine of production, on a random model: what the tiny server imitates is what vLLM does (about a minute)."""
     if not (environments / "vllm" / "bin" / "python").is_file():
         pytest.skip("the environment vllm is not built")
@@ -112,6 +118,11 @@ def test_the_client_works_with_vllm_itself(var, front, client, environments, tmp
         options = {"stream": True, "stream_options": {"include_usage": True}, "max_tokens": 4}
         chunks = list(client.chat.completions.create(model="legal-llm", messages=CHAT, **options))
         assert chunks[-1].choices == [] and chunks[-1].usage.total_tokens > 4
+        plain = list(client.chat.completions.create(model="legal-llm", messages=CHAT, stream=True, max_tokens=4, temperature=0))
+        assert all(chunk.choices and chunk.usage is None for chunk in plain)
+        if front.module is not None:
+            counts = wait_for(lambda: chat_lines(front, 3))[-1]
+            assert counts["prompt_tokens"] == chunks[-1].usage.prompt_tokens and 1 <= counts["answer_tokens"] <= 4
         assert client.completions.create(model="legal-llm", prompt="合同", max_tokens=2).usage.completion_tokens <= 2
         with pytest.raises(openai.NotFoundError):
             client.chat.completions.create(model="other", messages=CHAT)

@@ -1,0 +1,90 @@
+// Tokens of each request for the access log, read from the `usage` of the engine's answer (njs, inside Nginx).
+//
+// A stream tells its usage only to a client that asks for it. `forwarded` asks in every client's place, and `count` takes
+// the additional chunk out again where the client did not ask: what clients see is what the engine would have sent them.
+// Where a client leaves early, or refuses the usage, the numbers stay unknown (null).
+
+const ASK = '"stream_options":{"include_usage":true},';
+const TAIL = 2048; // characters of an answer's end that are looked through; the usage is the last or nearly the last there
+
+// By request, because not every engine of njs gives each request a virtual machine of its own.
+const states = {};
+
+function state(r) {
+    const id = r.variables.request_id;
+    return states[id] || (states[id] = {added: false, held: Buffer.alloc(0), tail: ''});
+}
+
+// The body for the engine: the client's own, or that with the question for the usage put in at its beginning.
+function forwarded(r) {
+    const text = r.requestText || '';
+    try {
+        // Parsed to look at it only, and only where it may be a stream; the text itself goes on, whatever its numbers are.
+        if (/"stream"\s*:\s*true/.test(text)) {
+            const body = JSON.parse(text);
+            if (body.stream === true && body.stream_options === undefined) {
+                state(r).added = true;
+                const start = text.indexOf('{') + 1;
+                return text.slice(0, start) + ASK + text.slice(start);
+            }
+        }
+    } catch (error) {
+        // Not JSON: the engine says so in its own words.
+    }
+    return text;
+}
+
+// The last usage counts: a client may ask for one with every chunk. In what a model says its quotation marks are escaped.
+function note(r, text) {
+    const last = text.slice(text.lastIndexOf('"usage"'));
+    const prompt = /"prompt_tokens"\s*:\s*(\d+)/.exec(last), answer = /"completion_tokens"\s*:\s*(\d+)/.exec(last);
+    if (prompt && answer) {
+        r.variables.prompt_tokens = prompt[1];
+        r.variables.answer_tokens = answer[1];
+    }
+}
+
+// Whether an event is the chunk that only the usage is in.
+function isUsage(event) {
+    if (!event.startsWith('data:') || event.indexOf('"usage"') < 0) {
+        return false;
+    }
+    const chunk = JSON.parse(event.slice(5));
+    return Boolean(chunk.usage) && chunk.choices.length === 0;
+}
+
+// Called with each piece of an answer, which may end anywhere: within an event, a number or a character.
+function count(r, data, flags) {
+    const its = state(r);
+    if (!its.added) {
+        r.sendBuffer(data, flags);
+        its.tail = (its.tail + data.toString()).slice(-TAIL);
+    } else {
+        const all = Buffer.concat([its.held, data]);
+        const end = flags.last ? all.length : all.lastIndexOf('\n\n') + (all.lastIndexOf('\n\n') < 0 ? 1 : 2);
+        const whole = all.slice(0, end);
+        its.held = all.slice(end);
+        its.tail = '';
+        r.sendBuffer(whole.includes('"usage"') ? without(r, whole.toString()) : whole, flags);
+    }
+    if (flags.last) {
+        note(r, its.tail);
+        delete states[r.variables.request_id];
+    }
+}
+
+function without(r, text) {
+    return text.split('\n\n').filter((event) => {
+        try {
+            if (isUsage(event)) {
+                note(r, event);
+                return false;
+            }
+        } catch (error) {
+            // An event that is not JSON is passed on as it is.
+        }
+        return true;
+    }).join('\n\n');
+}
+
+export default {forwarded, count};
