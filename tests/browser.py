@@ -44,7 +44,7 @@ def open_form(page: Any, airflow_url: str, dag: str, section: str, field: str) -
     """The trigger form of a DAG with one of its sections unfolded and its field there to be filled."""
     page.goto(f"{airflow_url}/dags/{dag}")
     page.get_by_role("button", name="Trigger").first.click()
-    page.get_by_text(section).first.click()
+    page.get_by_text(section, exact=True).first.click()
     page.locator(f"input[name=element_{field}]").wait_for()
 
 

@@ -38,7 +38,8 @@ def round_inputs(model: Any, file: Path) -> None:
         if not isinstance(layer, torch.nn.Linear):
             continue
         target = names.get_name(f"{name}.weight", try_suffixes=(".weight",))
-        kind = stored.get(target or "") or stored.get("token_embd.weight", "nothing")  # an output layer that is tied to the embedding
+        # An output layer that is tied to the embedding has no tensor of its own.
+        kind = stored.get(target or "") or stored.get("token_embd.weight", "nothing")
         if kind not in BESIDE:
             raise StepError(f"{file}: {name} is stored as {kind}, whose arithmetic is not known here: {', '.join(BESIDE)} are")
         if BESIDE[kind] is not None:

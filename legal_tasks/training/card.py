@@ -40,7 +40,7 @@ def render(params: Any, report: Mapping[str, Any]) -> str:
     """The card as Markdown."""
     from huggingface_hub import ModelCardData
 
-    name = params.base if params.base == "embedded" or not Path(params.base).exists() else Path(params.base).name
+    name = report["base"]
     data = ModelCardData(
         language="zh",
         library_name="peft",

@@ -142,6 +142,7 @@ class Report:
     threads: int
     device: str
     points: int  # lines of the log
+    base: str  # its name
     base_digest: str
     data_digest: str
     template_sha256: str
@@ -477,6 +478,7 @@ def train(params: Params, work: Path, callbacks=()) -> Report:
         threads=threads,
         device=device,
         points=len(points),
+        base=name_of(params.base),
         base_digest=digest_path(folder),
         data_digest=digest_path(params.data),
         template_sha256=template_hash(tokenizer),
@@ -488,10 +490,15 @@ def train(params: Params, work: Path, callbacks=()) -> Report:
     )
 
 
+def name_of(base: str) -> str:
+    """A base's name without its place on this machine."""
+    return Path(base).name if base != "embedded" and Path(base).exists() else base
+
+
 def save(output: Path, model, tokenizer, points: list[dict[str, Any]], base: str) -> None:
     """adapter/ (safetensors and its configuration, no place of this machine in it) and log.jsonl."""
     for config in model.peft_config.values():
-        config.base_model_name_or_path = base if base == "embedded" else Path(base).name if Path(base).exists() else base
+        config.base_model_name_or_path = name_of(base)
     model.save_pretrained(output / "adapter", save_embedding_layers=False)
     (output / "adapter" / "README.md").unlink(missing_ok=True)
     tokenizer.save_pretrained(output / "adapter")

@@ -206,7 +206,7 @@ class Seat:
         tasks = self.call("GET", f"/dags/{dag}/dagRuns/{run_id}/taskInstances", params={"limit": 100})["task_instances"]
         notes = {task["task_id"]: self.note(run_id, task["task_id"]) for task in tasks}
         verdict, reasons = decide(self.state(run_id, dag), notes)
-        return verdict if verdict != "failed" else f"failed: {'; '.join(reasons)[-600:]}"
+        return f"{verdict}: {'; '.join(reasons)[-900:]}" if verdict in ("failed", "refused") else verdict
 
     def production(self) -> dict[str, Any] | None:
         from legal_tasks.serving.state import Database

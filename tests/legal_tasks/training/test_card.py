@@ -28,6 +28,7 @@ REPORT = {
     "resumed_at": 20,
     "threads": 1,
     "device": "cpu",
+    "base": "embedded",
     "base_digest": "b" * 64,
     "data_digest": "d" * 64,
     "template_sha256": "t" * 64,
