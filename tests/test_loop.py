@@ -35,6 +35,7 @@ def test_the_training_log_and_mlflow_hold_the_run(seat, released):
         version = json.load(answer)["model_version"]
     tags = {tag["key"]: tag["value"] for tag in version["tags"]}
     assert str(version["version"]) == str(result["model"]["version"]) and tags["digest"] == result["model"]["digest"]
+    assert result["model"]["base"] == "embedded"
     assert tags["gate"] == "pass" and tags["adapter"] == train["digest"] and tags["base"] and tags["data"] and tags["formats"]
 
 
