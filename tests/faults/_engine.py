@@ -34,7 +34,9 @@ class Model:
         ids = self.prompt(messages)
         with self.lock, self.torch.inference_mode():
             tensor = self.torch.tensor([ids])
-            made = self.model.generate(tensor, max_new_tokens=max_tokens, do_sample=False, num_beams=1, repetition_penalty=1.0)
+            # Every token counts: without a mask `generate` would take a pad token that a user typed for padding.
+            settings = {"attention_mask": self.torch.ones_like(tensor), "do_sample": False, "num_beams": 1}
+            made = self.model.generate(tensor, max_new_tokens=max_tokens, repetition_penalty=1.0, **settings)
         return made[0, len(ids) :].tolist()
 
 
