@@ -134,6 +134,9 @@ def environment() -> dict[str, str]:
         "AIRFLOW_CONFIG": str(var / "airflow" / "airflow.cfg"),
         "PYTHONPATH": str(REPOSITORY),
         "PYTHONUNBUFFERED": "1",
+        # Programs that write a title over their command line (Airflow's, vLLM's) leave their environment as it is: the mark
+        # by which an orphan is known again stands there.
+        "SPT_NOENV": "1",
         "NO_PROXY": "127.0.0.1,localhost",
         "no_proxy": "127.0.0.1,localhost",
     }
@@ -263,13 +266,22 @@ def marked_processes(service: str | None = None, steps: bool = True) -> dict[int
             continue
         try:
             values = (entry / "environ").read_bytes().split(b"\0")
-            if wanted not in values or (service and wanted_name not in values):
+            marked = wanted in values and (not service or wanted_name in values)
+            if not marked and (service or not _is_our_nginx(entry)):
                 continue
             if steps or not any(value.startswith(STEP.encode() + b"=") for value in values):
                 found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
         except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue
+            continue  # it has ended meanwhile, or is another user's
     return found
+
+
+def _is_our_nginx(entry: Path) -> bool:
+    """Whether a process (/proc/PID) is an nginx that has files of this var folder open; it writes over its environment."""
+    if not Path(os.readlink(entry / "exe")).name.startswith("nginx"):
+        return False
+    inside = f"{var_folder()}/"
+    return any(os.readlink(link).startswith(inside) for link in (entry / "fd").iterdir())
 
 
 def is_up() -> bool:

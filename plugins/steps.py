@@ -87,7 +87,19 @@ def environment(task_id: str) -> dict[str, str]:
     passed = {
         name: value
         for name, value in os.environ.items()
-        if name in ("PATH", "HOME", "LANG", "TZ", "HF_ENDPOINT", "HF_HOME", "HF_HUB_OFFLINE", "CUDA_VISIBLE_DEVICES", "TMPDIR")
+        if name
+        in (
+            "PATH",
+            "HOME",
+            "LANG",
+            "TZ",
+            "HF_ENDPOINT",
+            "HF_HOME",
+            "HF_HUB_OFFLINE",
+            "CUDA_VISIBLE_DEVICES",
+            "TMPDIR",
+            "SPT_NOENV",
+        )
         or name.startswith(("LEXLOOP_", "SSL_CERT", "NO_PROXY", "no_proxy"))
     }
     passed.pop("LEXLOOP_DB", None)  # an address with a password

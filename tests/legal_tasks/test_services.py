@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import time
 
 import pytest
 
@@ -39,6 +40,59 @@ def test_what_a_service_left_is_known_and_steps_at_work_are_no_part_of_it(sleepe
     assert set(services.marked_processes()) == {scheduler, mlflow, step}
     assert set(services.marked_processes(service="airflow-scheduler", steps=False)) == {scheduler}
     assert set(services.marked_processes(steps=False)) == {scheduler, mlflow}
+
+
+TITLED = """
+import sys, time
+import setproctitle
+setproctitle.setproctitle("worker with a title that is much longer than the command line it is written over " * 20)
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_service_that_writes_over_its_command_line_is_still_known(var):
+    python = services.python_of("orchestrator")
+    if not python.is_file():
+        pytest.skip("the orchestrator's environment is not built: make setup")
+    values = {**os.environ, **services.environment(), services.NAME: "airflow-api-server"}
+    process = subprocess.Popen([str(python), "-c", TITLED], env=values, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline() == "ready\n"
+        assert set(services.marked_processes(service="airflow-api-server")) == {process.pid}
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_an_nginx_whose_master_was_killed_is_known_by_its_files(var):
+    nginx = services.nginx_path()
+    if nginx is None:
+        pytest.skip("nginx is not installed: make setup")
+    (var / "gateway").mkdir()
+    config = var / "gateway" / "nginx.conf"
+    config.write_text(
+        f"worker_processes 1; daemon off; pid {var}/gateway/pid; error_log {var}/gateway/error.log; events {{}}\n"
+        f"http {{ access_log {var}/gateway/access.log; server {{ listen unix:{var}/gateway/s; }} }}\n"
+    )
+    process = subprocess.Popen([str(nginx), "-p", str(var / "gateway"), "-c", str(config)], stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: len(services.marked_processes()) == 2)
+        process.kill()
+        process.wait()
+        (worker,) = services.marked_processes()
+        assert worker != process.pid
+        os.kill(worker, 9)
+        wait_for(lambda: not services.marked_processes())
+    finally:
+        process.kill()
+
+
+def wait_for(check):
+    deadline = time.monotonic() + 30
+    while not check():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_mlflow_is_a_service_unless_another_server_is_named(var, monkeypatch):
