@@ -75,4 +75,4 @@ def f16(values: Any) -> Any:
     return values.half().to(values.dtype)
 
 
-BESIDE = {"Q4_0": q8_0, "Q8_0": q8_0, "Q4_K": q8_k, "Q5_K": q8_k, "Q6_K": q8_k, "F16": f16, "F32": None}
+BESIDE = {"Q4_0": q8_0, "Q5_0": q8_0, "Q8_0": q8_0, "Q4_K": q8_k, "Q5_K": q8_k, "Q6_K": q8_k, "F16": f16, "F32": None}

@@ -46,6 +46,18 @@ def test_the_file_holds_k_types_the_tokenizer_and_the_template(quantiser, tmp_pa
     assert verify(made, loaded, tokenizer, questions, answers=4).chats == 8
 
 
+def test_rows_that_are_no_multiple_of_256_get_the_types_that_llama_cpp_takes_instead(quantiser, tmp_path):
+    import gguf as package
+
+    base = make_base(tmp_path / "base", hidden=128)
+    shutil.copytree(base, tmp_path / "tokenizer", ignore=shutil.ignore_patterns("*.safetensors", "config.json"))
+    made = gguf.write(base, tmp_path / "model-q4_k_m.gguf", "tiny", "q4_k_m")
+    kinds = {tensor.name: tensor.tensor_type.name for tensor in package.GGUFReader(made).tensors}
+    assert kinds["blk.0.attn_q.weight"] == "Q5_0"
+    questions = [messages({**make_record(number), "output": ""}) for number in range(4)]
+    assert verify(made, *load_model(made, "gguf"), questions, answers=4).chats == 4
+
+
 @pytest.mark.slow
 def test_it_is_a_line_of_the_table(quantiser, model, split, tmp_path):
     (tmp_path / "output").mkdir()
