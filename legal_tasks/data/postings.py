@@ -1,0 +1,34 @@
+"""An inverted index of grams: how many grams does a text share with each of many others? Counted one by one, not by sketches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy
+
+
+class Postings:
+    """Entries 0..n-1, each a set of gram hashes (see `minhash.tokens`). `sizes`: (n,) how many grams each has."""
+
+    def __init__(self, entries: Iterable[numpy.ndarray]) -> None:
+        sets = list(entries)
+        self.sizes = numpy.array([len(one) for one in sets], dtype=numpy.int64)
+        hashes = numpy.concatenate([*sets, numpy.zeros(0, dtype=numpy.uint64)])
+        numbers = numpy.repeat(numpy.arange(len(sets), dtype=numpy.int32), self.sizes)
+        order = numpy.argsort(hashes, kind="stable")
+        self.numbers = numbers[order]
+        self.keys, starts = numpy.unique(hashes[order], return_index=True)
+        self.starts = numpy.concatenate((starts, [len(hashes)])).astype(numpy.int64)
+
+    def known(self, hashes: numpy.ndarray) -> numpy.ndarray:
+        """Which of the hashes any entry has, as bool of the same shape."""
+        if not len(self.keys):
+            return numpy.zeros(hashes.shape, dtype=bool)
+        return self.keys[numpy.minimum(numpy.searchsorted(self.keys, hashes), len(self.keys) - 1)] == hashes
+
+    def shared(self, tokens: numpy.ndarray) -> numpy.ndarray:
+        """(n,) how many of the different hashes in `tokens` each entry has."""
+        places = numpy.searchsorted(self.keys, tokens[self.known(tokens)])
+        starts, counts = self.starts[places], self.starts[places + 1] - self.starts[places]
+        within = numpy.arange(counts.sum()) - numpy.repeat(numpy.cumsum(counts) - counts, counts)
+        return numpy.bincount(self.numbers[numpy.repeat(starts, counts) + within], minlength=len(self.sizes))
