@@ -150,6 +150,8 @@ class Masker:
 
     def mask(self, text: str, document: str) -> str:
         """The text with every find replaced; counts go to `counts` {kind: n}. Wide digits in long runs become plain ones."""
+        if not text:
+            return text
         text = WIDE.sub(lambda found: found[0].translate(PLAIN), text)
         numbers = len(DIGIT.findall(text)) >= DIGITS
         for kind, pattern, check in KINDS:
