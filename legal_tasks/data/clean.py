@@ -22,13 +22,13 @@ from typing import Annotated, Any
 
 from legal_tasks.data import decontaminate, dedupe, formats, privacy, rules, statutes
 from legal_tasks.data.memory import Memory
-from legal_tasks.data.variants import is_variant
+from legal_tasks.data.variants import is_slipped, is_variant
 from legal_tasks.data.works import Drafts, Items, Work, opened, parts
 from legal_tasks.records import Record, to_line
 from legal_tasks.step import Input, Output, Runtime, StepError, main, progress
 from legal_tasks.step import store as open_store
 
-VERSION = 9
+VERSION = 10
 TOLD = 2000  # items between two lines of progress
 EXCERPT = 120  # characters of an item that was set aside
 
@@ -42,6 +42,7 @@ class Params:
     as_of: Annotated[datetime.date, "the day on which laws must be in force"]
     near_duplicate: Annotated[float, "Jaccard of character 5-grams from which two texts are one"] = 0.7
     near_duplicate_instruction: Annotated[float, "the same for instruction records"] = 0.7
+    near_slipped: Annotated[float, "the same for texts that differ in nothing but single characters here and there"] = 0.55
     near_shortest: Annotated[int, "characters from which near-duplicates are looked for"] = 60
     leak: Annotated[float, "share of a question's 8-grams (reworded: 5-grams) from which a record is an exam leak"] = 0.8
     leak_shortest: Annotated[int, "characters of question and option from which a leak is looked for"] = 24
@@ -53,7 +54,7 @@ class Params:
     remember: Annotated[bool, Runtime("use and keep what earlier runs found out about single documents")] = True
 
     def __post_init__(self) -> None:
-        for name in ("near_duplicate", "near_duplicate_instruction", "leak", "quotation"):
+        for name in ("near_duplicate", "near_duplicate_instruction", "near_slipped", "leak", "quotation"):
             if not 0 < getattr(self, name) <= 1:
                 raise StepError(f"data.clean.{name} is {getattr(self, name)}; it must lie above 0 and at most at 1")
         if self.statute_records < 0 or self.longest < 1:
@@ -213,8 +214,9 @@ def _is_prose(item: dict[str, Any]) -> bool:
     return item["kind"] != "instruction" and "answer" not in fields and "crime" not in fields
 
 
-def is_copy(first: str, second: str) -> bool:
-    return not is_variant(first, second)
+def is_copy(first: str, second: str, score: float, bound: float) -> bool:
+    """Whether similar texts are one: by their Jaccard, below the bound by differing in nothing but single characters."""
+    return not is_variant(first, second) if score >= bound else is_slipped(first, second)
 
 
 def drop_duplicates(works: list[Work], drafts: Drafts, params: Params, hits: Counter[str]) -> None:
@@ -230,7 +232,8 @@ def drop_duplicates(works: list[Work], drafts: Drafts, params: Params, hits: Cou
             for work in works
             if not work.fate and (work.kind == "instruction") == instruction and work.size >= params.near_shortest
         ]
-        for first, second, score in dedupe.near_pairs(drafts.texts_of(left), bound, accept=is_copy):
+        accept, least = partial(is_copy, bound=bound), min(bound, params.near_slipped)
+        for first, second, score in dedupe.near_pairs(drafts.texts_of(left), least, accept=accept):
             work = left[second]
             if not work.fate:
                 work.aside("near_duplicate", f"of {left[first].id}, Jaccard {score:.2f}")

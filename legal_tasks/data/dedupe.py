@@ -72,7 +72,7 @@ def near_pairs(
     texts: Sequence[str],
     threshold: float = 0.7,
     seed: int = 1,
-    accept: Callable[[str, str], bool] = lambda first, second: True,
+    accept: Callable[[str, str, float], bool] = lambda first, second, score: True,
 ) -> Iterator[tuple[int, int, float]]:
     """(earlier place, later place, Jaccard) of the accepted pairs at or above `threshold`, in the order of the later place.
 
@@ -99,6 +99,6 @@ def near_pairs(
                 break
             common = len(numpy.intersect1d(own, theirs, assume_unique=True))
             score = common / (low + high - common)
-            if score >= threshold and accept(texts[other], texts[place]):
+            if score >= threshold and accept(texts[other], texts[place], score):
                 linked.join(other, place)
                 yield other, place, score
