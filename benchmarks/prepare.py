@@ -38,7 +38,7 @@ from benchmarks.dedupe import COPIED, make_texts
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESULT = REPOSITORY / "benchmarks" / "results" / "prepare.json"
 SIZES = (10_000, 100_000, 1_000_000)
-COMPARED, RUNS = 20_000, 3  # items and turns against the peer
+COMPARED, RUNS = 10_000, 3  # items and turns against the peer
 BATCH = 20_000  # items per file
 
 
