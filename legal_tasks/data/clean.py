@@ -20,11 +20,11 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from legal_tasks.data import decontaminate, dedupe, formats, privacy, rules, statutes
+from legal_tasks.data import decontaminate, dedupe, formats, privacy, rewrite, rules, statutes
 from legal_tasks.data.memory import Memory
 from legal_tasks.data.variants import is_slipped, is_variant
 from legal_tasks.data.works import Drafts, Items, Work, opened, parts
-from legal_tasks.records import Record, to_line
+from legal_tasks.records import CATEGORIES, Record, to_line
 from legal_tasks.step import Input, Output, Runtime, StepError, main, progress
 from legal_tasks.step import store as open_store
 
@@ -51,14 +51,29 @@ class Params:
     longest: Annotated[int, "characters of a whole record"] = 8000
     statute_records: Annotated[int, "largest number of article records"] = 2000
     salt: Annotated[str, "salt of the pseudonyms"] = "lexloop"
+    rewrite_url: Annotated[str, "OpenAI-compatible endpoint (…/v1) that may say answers more clearly; empty: none"] = ""
+    rewrite_model: Annotated[str, "the model's name at that endpoint"] = ""
+    rewrite_categories: Annotated[tuple[str, ...], "categories whose answers are rewritten"] = ("consultation",)
+    rewrite_parallel: Annotated[int, Runtime("requests at once")] = 8
+    rewrite_timeout_s: Annotated[float, Runtime("seconds that an answer may take")] = 60.0
     remember: Annotated[bool, Runtime("use and keep what earlier runs found out about single documents")] = True
 
     def __post_init__(self) -> None:
         for name in ("near_duplicate", "near_duplicate_instruction", "near_slipped", "leak", "quotation"):
             if not 0 < getattr(self, name) <= 1:
                 raise StepError(f"data.clean.{name} is {getattr(self, name)}; it must lie above 0 and at most at 1")
+        if self.rewrite_url:
+            self.endpoint()
+        if wrong := set(self.rewrite_categories) - set(CATEGORIES) | {"statute"} & set(self.rewrite_categories):
+            raise StepError(
+                f"data.clean.rewrite_categories holds {', '.join(sorted(wrong))}; allowed are {', '.join(CATEGORIES)}, "
+                "but statute: articles keep their own words"
+            )
         if self.statute_records < 0 or self.longest < 1:
             raise StepError("data.clean.statute_records must be 0 or more, data.clean.longest 1 or more")
+
+    def endpoint(self) -> rewrite.Endpoint:
+        return rewrite.Endpoint(self.rewrite_url, self.rewrite_model, self.rewrite_timeout_s, self.rewrite_parallel)
 
 
 @dataclass
@@ -73,6 +88,7 @@ class Report:
     articles: int
     sources: list[dict[str, Any]]  # name, in, used, reference, set_aside
     documents: dict[str, int]  # new: something had to be found out about them; known: all was known from an earlier run
+    rewritten: dict[str, int]  # asked, rewritten, and why answers of the endpoint were not taken
     seconds: float
 
 
@@ -203,6 +219,11 @@ class _Judge:
         found = found + rules.cited(self.store.judge_found(cites, params.as_of, params.quotation))
         return found + (["exam_leak"] if leaks else []), leaks
 
+    def fault(self, record: Record) -> str:
+        """The first rule that a record breaks, or "", whatever it was made of."""
+        found, _ = self({"id": record.provenance["parent"], "kind": record.category}, record)
+        return found[0] if found else ""
+
     def _leaks(self, texts: list[str]) -> list[tuple[str, int, float, str]]:
         found = self.exams.matches("\n".join(texts), self.params.leak)
         return [(one.question.exam, one.question.line, round(one.score, 3), one.rule) for one in found]
@@ -261,7 +282,8 @@ def _masked(work: Work, text: str, texts: list[list[str]], salt: str) -> tuple[l
 
 
 def finished(work: Work, drafts: Drafts, params: Params, memory: Memory, personal: Counter[str]) -> Iterator[Record]:
-    """The item's records as they are trained on: masked, with their provenance."""
+    """The used item's records as they are trained on: masked, with their provenance."""
+    work.fate = "used"
     records, origin = drafts.read(work)
     personal.update(mask(work, drafts.text(work), records, params, memory))
     for number, record in enumerate(records):
@@ -372,11 +394,12 @@ def run(params: Params) -> Report:
         contaminated = apply_rules(items, drafts, judge, hits, params.output / "contamination.jsonl")
         drop_duplicates([work for work in items.works if not work.fate], drafts, params, hits)
         writer = Writer(params.output / "records.jsonl")
-        for work in items.works:
-            if not work.fate:
-                work.fate = "used"
-                for record in finished(work, drafts, params, memory, personal):
-                    writer.write(record)
+        used = (record for work in items.works if not work.fate for record in finished(work, drafts, params, memory, personal))
+        rewriter = (
+            rewrite.Rewriter(params.endpoint(), params.rewrite_categories, judge.fault, memory) if params.rewrite_url else None
+        )
+        for record in rewriter(used) if rewriter else used:
+            writer.write(record)
         for record in article_records(store, items, params.as_of, params.statute_records):
             writer.write(record)
         writer.file.close()
@@ -398,6 +421,7 @@ def run(params: Params) -> Report:
         laws=len(laws),
         articles=sum(len(law.articles) for law in laws),
         sources=accounts.sources(),
+        rewritten=dict(sorted(rewriter.counts.items())) if rewriter else {},
         documents={"new": len(memory.new), "known": len(memory.seen - memory.new)},
         seconds=round(time.time() - started, 1),
     )

@@ -62,9 +62,7 @@ class Memory:
         if self.connection is None:
             self.new.add(document)
             return compute()
-        text = json.dumps([context, content], ensure_ascii=False, sort_keys=True)
-        digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=DIGEST).digest()
-        key = document.encode("utf-8", "surrogatepass") + digest
+        key = _key(document, context, content)
         row = (self.pending[key],) if key in self.pending else self._known(key)
         if row is not None:
             return json.loads(row[0])
@@ -74,6 +72,11 @@ class Memory:
         if len(self.pending) >= BATCH:
             self._flush()
         return value
+
+    def knows(self, document: str, context: str, content: Any) -> bool:
+        """Whether `recall` would compute nothing."""
+        key = _key(document, context, content)
+        return self.connection is not None and (key in self.pending or self._known(key) is not None)
 
     def _known(self, key: bytes) -> tuple[str] | None:
         assert self.connection is not None
@@ -101,6 +104,12 @@ class Memory:
             self.connection.execute("UPDATE run SET finished = ? WHERE number = ?", (time.time(), self.run))
             self.connection.close()
             self.connection = None
+
+
+def _key(document: str, context: str, content: Any) -> bytes:
+    text = json.dumps([context, content], ensure_ascii=False, sort_keys=True)
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=DIGEST).digest()
+    return document.encode("utf-8", "surrogatepass") + digest
 
 
 @dataclass(frozen=True)
