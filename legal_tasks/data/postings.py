@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import numpy
@@ -28,7 +29,30 @@ class Postings:
 
     def shared(self, tokens: numpy.ndarray) -> numpy.ndarray:
         """(n,) how many of the different hashes in `tokens` each entry has."""
+        return self._count(numpy.searchsorted(self.keys, tokens[self.known(tokens)]))
+
+    def near(self, tokens: numpy.ndarray, bound: float) -> numpy.ndarray:
+        """Entries whose Jaccard with `tokens` is at least `bound` (0..1).
+
+        Such an entry has at least `bound` of the tokens, so of any few of them all but the share that it may lack: those that
+        the fewest entries have are looked at first, and nearly always they are enough to see that there is none
+        (prefix filter, Chaudhuri et al. 2006, Bayardo et al. 2007).
+        """
+        size = len(tokens)
+        lacks = size - math.ceil(bound * size - 1e-9)
+        needed = min(size - lacks, max(1, size // 10))
         places = numpy.searchsorted(self.keys, tokens[self.known(tokens)])
+        unknown = size - len(places)
+        first = lacks + needed - unknown  # unknown tokens are the rarest of all
+        if first <= 0:
+            return numpy.zeros(0, dtype=numpy.int64)
+        rare = places[numpy.argsort(self.starts[places + 1] - self.starts[places], kind="stable")[:first]]
+        if not (self._count(rare) >= needed).any():
+            return numpy.zeros(0, dtype=numpy.int64)
+        common = self._count(places)
+        return numpy.flatnonzero((common >= bound * (size + self.sizes - common)) & (common > 0))
+
+    def _count(self, places: numpy.ndarray) -> numpy.ndarray:
         starts, counts = self.starts[places], self.starts[places + 1] - self.starts[places]
         within = numpy.arange(counts.sum()) - numpy.repeat(numpy.cumsum(counts) - counts, counts)
         return numpy.bincount(self.numbers[numpy.repeat(starts, counts) + within], minlength=len(self.sizes))

@@ -148,9 +148,7 @@ def near_leaks(train: Iterable[str], held: Iterable[str], near: float) -> int:
     index = Postings(map(_tokens, held))
     found: set[int] = set()
     for text in train:
-        tokens = _tokens(text)
-        shared = index.shared(tokens)
-        found.update((shared >= near * (len(tokens) + index.sizes - shared)).nonzero()[0].tolist())
+        found.update(index.near(_tokens(text), near).tolist())
     return len(found)
 
 
