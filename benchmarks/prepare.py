@@ -34,6 +34,7 @@ from pathlib import Path
 import yaml
 
 from benchmarks.dedupe import COPIED, make_texts
+from legal_tasks.setup import SetupError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESULT = REPOSITORY / "benchmarks" / "results" / "prepare.json"
@@ -186,12 +187,12 @@ def compare_datatrove() -> dict:
     }
 
 
-def save(**found: object) -> None:
+def save(runs: Iterable[dict] = (), **found: object) -> None:
     """Put what was measured into the result; what was not measured now stays, with its date."""
     result = json.loads(RESULT.read_text("utf-8")) if RESULT.is_file() else {}
-    runs = {run["items"]: run for run in [*result.get("runs", []), *found.pop("runs", [])]}  # type: ignore[attr-defined, misc]
-    result = {"name": "prepare", "comparisons": result.get("comparisons", [])} | found
-    result["runs"] = [runs[count] for count in sorted(runs)]
+    sizes = {run["items"]: run for run in [*result.get("runs", []), *runs]}
+    result = {"name": "prepare", "comparisons": [], "not_measured": {}} | result | found
+    result["runs"] = [sizes[count] for count in sorted(sizes)]
     result["machine"] = {"processors": os.cpu_count(), "machine": platform.machine()}
     result["date"] = datetime.date.today().isoformat()
     result["command"] = "make bench NAME=prepare"
@@ -209,8 +210,13 @@ def main(argv: list[str]) -> int:
             print(json.dumps(run, ensure_ascii=False), flush=True)
             save(runs=[run])
     if argv[:1] in ([], ["datatrove"]):
-        row = compare_datatrove()
-        save(comparisons=[row])
+        try:
+            row = compare_datatrove()
+        except SetupError as error:
+            save(not_measured={"datatrove": f"its packages cannot be had here: {error}"})
+            print(f"datatrove: not measured, its packages cannot be had here: {error}", file=sys.stderr)
+            return 1
+        save(comparisons=[row], not_measured={})
         spread = f"{row['ratio']['min']} to {row['ratio']['max']}"
         print(
             f"datatrove: {row['ratio']['median']}x ({spread}), {row['ours']} against {row['theirs']} {row['unit']}, {row['kept']}"
