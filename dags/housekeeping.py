@@ -1,9 +1,9 @@
 """Make room once a week: old artifacts, logs, Airflow's rows, MLflow's runs.
 
 **What it does.** `store` removes artifacts that nobody needs (merged weights first; never what is, was or may be in production,
-nor what a run uses), `logs` rotates and removes, `airflow` cleans Airflow's database, `mlflow` deletes runs that gave no
-registered version. Each task's log says what went and how many bytes; trigger it with `dry_run` to see it first. The same by
-hand: `make gc ARGS=--dry-run`.
+nor what a run uses), `documents` forgets what the cleaning knew of documents that no run meets any more, `logs` rotates and
+removes, `airflow` cleans Airflow's database, `mlflow` deletes runs that gave no registered version. Each task's log says what
+went and how many bytes; trigger it with `dry_run` to see it first. The same by hand: `make gc ARGS=--dry-run`.
 
 **Who owns it.** The team that owns the legal model (`legal-llm`).
 
@@ -23,6 +23,7 @@ from steps import OWNER, REPOSITORY, environment, python
 
 PARTS = {
     "store": "Artifacts by age and size, and abandoned checkpoints.",
+    "documents": "What data.clean remembers of single documents, by age and size; what the newest cleaning used stays.",
     "logs": "Task logs, notes of runs and long service logs.",
     "airflow": "Rows of Airflow's database, older than `keep_days`.",
     "mlflow": "MLflow's runs without a registered version, older than `keep_days`.",
@@ -37,7 +38,8 @@ def number(default: float | None, title: str, text: str) -> Param:
 OPTIONS = (
     "{{ '--dry-run' if params.dry_run else '' }} --older-than-days {{ params.older_than_days }} "
     "--ledger-months {{ params.ledger_months }} --keep-days {{ params.keep_days }} "
-    "{{ '--keep-gib %s' % params.keep_gib if params.keep_gib is not none else '' }}"
+    "{{ '--keep-gib %s' % params.keep_gib if params.keep_gib is not none else '' }} "
+    "{{ '--documents-gib %s' % params.documents_gib if params.documents_gib is not none else '' }}"
 )
 
 with DAG(
@@ -54,6 +56,7 @@ with DAG(
         "dry_run": Param(False, type="boolean", title="Dry run", description="Only say what would go, and the bytes."),
         "older_than_days": number(90, "Older than, days", "Artifacts that were not used for so long go."),
         "keep_gib": number(None, "Size, GiB", "Above this size of the store the longest unused goes too. Empty: no bound."),
+        "documents_gib": number(None, "Documents, GiB", "The same for what is remembered of single documents. Empty: no bound."),
         "ledger_months": number(12, "Ledger, months", "Models that served within these months stay, with all they were made of."),
         "keep_days": number(400, "Rows and logs, days", "Logs, Airflow's rows and MLflow's runs are kept for so long."),
     },

@@ -4,7 +4,8 @@
 
 Never removed: what is in production, was before, or is meant to be; what served within the ledger's months, with its
 decision; the newest candidate; all that these were made of; what a lease or a live process names; what was used within the
-grace hours. Merged weights go first, also those of a pinned model: adapter and base, which stay, give them again. Of what
+grace hours. What data.clean remembers of single documents goes by age and size too, never what the newest cleaning used.
+Merged weights go first, also those of a pinned model: adapter and base, which stay, give them again. Of what
 goes, the manifest stays (`<store>/.removed/`): it is the lineage of what was made from it.
 """
 
@@ -17,7 +18,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ CANDIDATE = "compression.compress"
 LINEAGE = "lineage of the model"
 LEASE_SILENCE_S = 120.0
 MONTH_S = 30.44 * 86400
-PARTS = ("store", "logs", "airflow", "mlflow")
+PARTS = ("store", "documents", "logs", "airflow", "mlflow")
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Policy:
     keep_bytes: int | None = None
     ledger_months: float = 12.0
     merged_days: float = 7.0
+    documents_bytes: int | None = None
     grace_hours: float = 72.0  # longer than a retrain may last (48 h), so that a run under way keeps what it will read
 
     def __post_init__(self) -> None:
@@ -280,17 +282,38 @@ def collect_store(policy: Policy, dry_run: bool, now: float | None = None) -> di
     return {"removed": count, "freed_bytes": freed, "total_bytes": made.total_bytes, "stay_bytes": stay}
 
 
+def collect_documents(policy: Policy, dry_run: bool, now: float | None = None) -> dict[str, Any]:
+    """What data.clean found out about documents that no run has met for long; {removed, freed_bytes, total_bytes}."""
+    from legal_tasks.data import memory
+
+    path = store().root / ".documents" / "clean.sqlite"
+    if not path.is_file():
+        print("documents: nothing is remembered")
+        return {"removed": 0, "freed_bytes": 0, "total_bytes": 0}
+    age, grace = policy.older_than_days * 86400, policy.grace_hours * 3600
+    pruned = memory.prune(path, age, policy.documents_bytes, grace, dry_run, time.time() if now is None else now)
+    verb = "would forget" if dry_run else "forgot"
+    print(f"documents: {verb} {pruned.removed} results, {pruned.freed_bytes} of {pruned.total_bytes} bytes")
+    return asdict(pruned)
+
+
 def run(parts: Iterable[str], policy: Policy, keep_days: float, dry_run: bool) -> dict[str, Any]:
     """Each part's numbers; the order is that of PARTS."""
     from legal_tasks import upkeep
 
     works = {
         "store": lambda: collect_store(policy, dry_run),
+        "documents": lambda: collect_documents(policy, dry_run),
         "logs": lambda: upkeep.rotate_logs(keep_days, dry_run),
         "airflow": lambda: upkeep.clean_airflow(keep_days, dry_run),
         "mlflow": lambda: upkeep.clean_mlflow(keep_days, dry_run),
     }
     return {part: works[part]() for part in PARTS if part in set(parts)}
+
+
+def gib(value: float | None) -> int | None:
+    """Bytes."""
+    return None if value is None else int(value * 2**30)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -302,6 +325,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--parts", default=",".join(PARTS), help=f"of {', '.join(PARTS)} (default: all)")
     parser.add_argument("--older-than-days", type=float, default=default.older_than_days, help="unused for so long: goes")
     parser.add_argument("--keep-gib", type=float, help="the store's size above which the longest unused goes (default: no bound)")
+    parser.add_argument("--documents-gib", type=float, help="what is remembered of documents, at most (default: no bound)")
     parser.add_argument("--ledger-months", type=float, default=default.ledger_months, help="models that served since: stay")
     parser.add_argument("--merged-days", type=float, default=default.merged_days, help="merged weights unused for so long: go")
     parser.add_argument("--grace-hours", type=float, default=default.grace_hours, help="what was used since: stays")
@@ -314,8 +338,14 @@ def main(argv: list[str] | None = None) -> int:
                 raise StepError(f"--parts {part}: allowed are {', '.join(PARTS)}")
         if given.keep_days < 1:
             raise StepError(f"--keep-days must be 1 or more, got {given.keep_days:g}")
-        size = None if given.keep_gib is None else int(given.keep_gib * 2**30)
-        policy = Policy(given.older_than_days, size, given.ledger_months, given.merged_days, given.grace_hours)
+        policy = Policy(
+            given.older_than_days,
+            gib(given.keep_gib),
+            given.ledger_months,
+            given.merged_days,
+            gib(given.documents_gib),
+            given.grace_hours,
+        )
         result = run(parts, policy, given.keep_days, given.dry_run)
     except StepError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ class Record:
 
 def to_line(record: Record) -> str:
     """One JSON line, without its line feed."""
-    return json.dumps(asdict(record), ensure_ascii=False)
+    return json.dumps(vars(record), ensure_ascii=False)
 
 
 def read_records(path: Path | str) -> Iterator[Record]:

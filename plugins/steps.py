@@ -102,7 +102,8 @@ def environment(task_id: str) -> dict[str, str]:
         )
         or name.startswith(("LEXLOOP_", "SSL_CERT", "NO_PROXY", "no_proxy"))
     }
-    passed.pop("LEXLOOP_DB", None)  # an address with a password
+    for secret in ("LEXLOOP_DB", "LEXLOOP_REWRITE_KEY"):  # a password, a key: Airflow shows what it passes
+        passed.pop(secret, None)
     return {
         **passed,
         "PYTHONPATH": REPOSITORY,

@@ -82,9 +82,9 @@ def test_airflow_runs_on_our_own_postgresql(team):
     assert status.returncode == 0 and "postgres" in status.stdout
 
 
-def test_housekeeping_does_its_four_parts(team, api):
+def test_housekeeping_does_its_five_parts(team, api):
     run, states = follow(api, "housekeeping", {"dry_run": True})
-    assert states == {"store": "success", "logs": "success", "airflow": "success", "mlflow": "success"}
+    assert states == dict.fromkeys(("store", "documents", "logs", "airflow", "mlflow"), "success")
     run, states = follow(api, "housekeeping", {})
     assert set(states.values()) == {"success"}
     stored = result(api, "housekeeping", run, "store")

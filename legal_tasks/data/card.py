@@ -5,7 +5,9 @@ One list of sections is rendered twice, as Markdown (README.md) and as a page th
 
 from __future__ import annotations
 
+import bisect
 import io
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -22,14 +24,39 @@ REPEATED = ("duplicate", "near_duplicate")
 SIZES = ((1000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
+class Tally:
+    """What the card tells of the records, counted one by one: categories, licences, lengths in characters of all turns."""
+
+    def __init__(self, records: Iterable[Record] = ()) -> None:
+        self.categories: Counter[str] = Counter()
+        self.licences: Counter[str] = Counter()
+        self.lengths = array("L")
+        for record in records:
+            self.add(record)
+
+    def add(self, record: Record) -> None:
+        self.categories[record.category] += 1
+        self.licences[str(record.provenance.get("licence"))] += 1
+        turns = (part for turn in record.history for part in turn)
+        self.lengths.append(sum(map(len, (*turns, record.instruction, record.input, record.output))))
+
+    @property
+    def records(self) -> int:
+        return len(self.lengths)
+
+
 @dataclass
 class Facts:
-    """What the card tells. `clean`: the report of data.clean; `halves`: records per split, where they are split yet."""
+    """What the card tells. `clean`: the report of data.clean; `halves`: records per split, where they are split yet.
 
-    records: list[Record]
+    `examples`: rows of what was set aside, some of each reason; `pairs`: the first PAIRS of `pair_count`.
+    """
+
+    tally: Tally
     clean: dict[str, Any]
-    set_aside: list[dict[str, Any]]
+    examples: list[dict[str, Any]]
     pairs: list[dict[str, Any]]
+    pair_count: int
     changes: list[dict[str, Any]] = field(default_factory=list)
     as_of: str = ""
     halves: dict[str, int] = field(default_factory=dict)
@@ -46,12 +73,13 @@ class Section:
     picture: str = ""  # file name
 
 
-def lengths(records: Iterable[Record]) -> list[int]:
-    """Characters of each record, all turns."""
-    return [
-        sum(map(len, (*(part for turn in record.history for part in turn), record.instruction, record.input, record.output)))
-        for record in records
-    ]
+def examples_of(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The first EXAMPLES rows of each reason."""
+    shown: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        if len(shown[row["reason"]]) < EXAMPLES:
+            shown[row["reason"]].append(row)
+    return [row for _, rows in sorted(shown.items()) for row in rows]
 
 
 def funnel(items: dict[str, Any]) -> list[tuple[str, int]]:
@@ -90,20 +118,18 @@ def bars(rows: list[tuple[str, int]], title: str) -> str:
     return out.getvalue()
 
 
-def _histogram(records: list[Record]) -> list[tuple[str, int]]:
-    counts: Counter[int] = Counter(
-        next((n for n, end in enumerate(LENGTHS) if size < end), len(LENGTHS)) for size in lengths(records)
-    )
+def _histogram(lengths: Iterable[int]) -> list[tuple[str, int]]:
+    counts: Counter[int] = Counter(bisect.bisect_right(LENGTHS, size) for size in lengths)
     names = [f"< {end}" for end in LENGTHS] + [f"≥ {LENGTHS[-1]}"]
     return [(name, counts[number]) for number, name in enumerate(names)]
 
 
 def sections(facts: Facts) -> list[Section]:
     """The card's contents in order."""
-    items, records = facts.clean["records"], facts.records
+    items, tally = facts.clean["records"], facts.tally
     aside = [(f"set aside: {reason}", count) for reason, count in sorted(items["set_aside"].items())]
     fates = [("in", items["in"]), ("used", items["used"]), ("reference (statute store)", items["reference"]), *aside]
-    made = f"{len(records)} records were made of them, {items['derived']} derived from a larger item."
+    made = f"{tally.records} records were made of them, {items['derived']} derived from a larger item."
     if facts.halves:
         made += " " + ", ".join(f"{name}: {count}" for name, count in facts.halves.items()) + "."
     found = [
@@ -117,11 +143,8 @@ def sections(facts: Facts) -> list[Section]:
         ),
         Section("Sources", "", ("name", "in", "used", "reference", "set aside"), _sources(facts)),
     ]
-    for title, values in (
-        ("Categories", (r.category for r in records)),
-        ("Licences", (str(r.provenance.get("licence")) for r in records)),
-    ):
-        found.append(Section(title, "", ("name", "records"), sorted(Counter(values).items())))
+    for title, values in (("Categories", tally.categories), ("Licences", tally.licences)):
+        found.append(Section(title, "", ("name", "records"), sorted(values.items())))
     found.append(Section("Lengths", "Characters of a record, all turns.", picture="lengths.svg"))
     personal = sorted(facts.clean["personal_data"].items())
     note = "Replaced by pseudonyms that stay the same within a document. People are found by patterns, without a model."
@@ -131,7 +154,7 @@ def sections(facts: Facts) -> list[Section]:
     )
     pairs = [(p["exam"], p["line"], p["source"], p["item"], p["score"], p["rule"]) for p in facts.pairs[:PAIRS]]
     text = (
-        f"{len(facts.pairs)} pairs of an exam question and an item; the first {len(pairs)}."
+        f"{facts.pair_count} pairs of an exam question and an item; the first {len(pairs)}."
         if pairs
         else "No item stands in an exam."
     )
@@ -146,19 +169,18 @@ def _sources(facts: Facts) -> list[tuple[Any, ...]]:
 
 
 def _examples(facts: Facts) -> list[tuple[Any, ...]]:
-    shown: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
-    for row in facts.set_aside:
-        if len(shown[row["reason"]]) < EXAMPLES:
-            words = (row.get("detail") or row.get("excerpt") or "")[:100]
-            shown[row["reason"]].append((row["reason"], row["source"], row["locator"], " ".join(words.split())))
-    return [example for _, examples in sorted(shown.items()) for example in examples]
+    rows = []
+    for row in facts.examples:
+        words = (row.get("detail") or row.get("excerpt") or "")[:100]
+        rows.append((row["reason"], row["source"], row["locator"], " ".join(words.split())))
+    return rows
 
 
 def head(facts: Facts) -> str:
     """The metadata block that the Hugging Face hub reads; the splits are the Parquet files in dataset/."""
     import yaml
 
-    count = len(facts.records)
+    count = facts.tally.records
     values: dict[str, Any] = {
         "pretty_name": f"Chinese law instructions{', ' + facts.as_of if facts.as_of else ''}",
         "language": ["zh"],
@@ -211,7 +233,7 @@ def write(folder: Path, facts: Facts) -> None:
     from markupsafe import Markup
 
     pictures = {"funnel.svg": bars(funnel(facts.clean["records"]), "source items left after each stage")}
-    pictures["lengths.svg"] = bars(_histogram(facts.records), "records by length in characters")
+    pictures["lengths.svg"] = bars(_histogram(facts.tally.lengths), "records by length in characters")
     for name, svg in pictures.items():
         (folder / name).write_text(svg, "utf-8")
     (folder / "README.md").write_text(markdown(facts), "utf-8")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -94,22 +94,43 @@ def _texts(record: Record) -> Iterable[str]:
     yield from (part for turn in record.history for part in turn)
 
 
+@dataclass
+class Looked:
+    """What one reading of the records shows. `left`: {kind of personal data: finds}; `doubled`: ids met twice, in order."""
+
+    tally: card.Tally
+    left: Counter[str]
+    doubled: dict[str, None]
+
+
+def _look(path: Path) -> Looked:
+    looked, ids = Looked(card.Tally(), Counter(), {}), set[str]()
+    for record in read_records(path):
+        looked.tally.add(record)
+        looked.left.update(kind for text in _texts(record) for kind in scan(text))
+        name = str(record.provenance.get("id"))
+        if name in ids:
+            looked.doubled[name] = None
+        ids.add(name)
+    return looked
+
+
 def run(params: Params) -> Report:
     path = params.records / "records.jsonl"
     if not path.is_file():
         raise StepError(f"--records {params.records} holds no records.jsonl: name the artifact of data.clean")
     try:
-        records = list(read_records(path))
+        looked = _look(path)
+        texts = drift.sample(read_records(path))
     except RecordError as error:
         raise StepError(f"{error}: run data.clean again") from error
-    left = Counter(kind for record in records for text in _texts(record) for kind in scan(text))
-    categories = Counter(record.category for record in records)
+    tally, left = looked.tally, looked.left
     cleaned = _clean_report(params)
     counts = cleaned["records"]
     aside = sum(counts["set_aside"].values())
     share = aside / counts["in"] if counts["in"] else 1.0
-    faults = _faults(params, records, left, categories, counts, share)
-    profile, changes, before = _drift(params, records, cleaned["sources"]) if records else ({}, [], "")
+    faults = _faults(params, looked, counts, share)
+    profile, changes, before = _drift(params, tally, texts, cleaned["sources"]) if tally.records else ({}, [], "")
     jumps = drift.explain(changes)
     if jumps:
         faults.append(
@@ -117,47 +138,56 @@ def run(params: Params) -> Report:
         )
     if faults:
         raise StepError("the records do not meet the bounds: " + "; ".join(faults))
-    sizes = sorted(card.lengths(records)) or [0]
+    sizes = sorted(tally.lengths) or [0]
     lengths = {"median": sizes[len(sizes) // 2], "p95": sizes[int(len(sizes) * 0.95)], "longest": sizes[-1]}
     (params.output / "profile.json").write_text(json.dumps(profile, ensure_ascii=False, indent=1) + "\n", "utf-8")
     (params.output / "changes.json").write_text(json.dumps(changes, ensure_ascii=False, indent=1) + "\n", "utf-8")
-    card.write(params.output, facts(params.records, records, changes, _as_of(params)))
+    card.write(params.output, facts(params.records, tally, changes, _as_of(params)))
     for name in ("README.md", "card.html", "funnel.svg", "lengths.svg"):
         tracking.log_file(params.output / name, "data_card")
-    print(f"{len(records)} records meet the bounds; {share:.1%} of the items were set aside; compared with {before or 'nothing'}")
-    return Report(len(records), dict(sorted(categories.items())), lengths, dict(left), round(share, 4), before, "card.html")
+    print(
+        f"{tally.records} records meet the bounds; {share:.1%} of the items were set aside; compared with {before or 'nothing'}"
+    )
+    categories = dict(sorted(tally.categories.items()))
+    return Report(tally.records, categories, lengths, dict(left), round(share, 4), before, "card.html")
 
 
 def _drift(
-    params: Params, records: list[Record], sources: list[dict[str, Any]]
+    params: Params, tally: card.Tally, texts: list[str], sources: list[dict[str, Any]]
 ) -> tuple[dict[str, Any], list[dict[str, Any]], str]:
     """(this month's profile, changes, the month compared with or "")."""
-    profile, path = drift.describe(records, sources, _as_of(params)), _previous(params)
+    profile, path = drift.describe(tally.categories, texts, sources, _as_of(params)), _previous(params)
     if path is None:
         return profile, [], ""
     before = json.loads(path.read_text("utf-8"))
     bounds = drift.Bounds(params.drift_mix, params.drift_size, params.drift_set_aside, params.drift_phrase)
-    return profile, drift.compare(profile, before, records, bounds), before["as_of"] or "an earlier month"
+    return profile, drift.compare(profile, before, texts, bounds), before["as_of"] or "an earlier month"
 
 
-def facts(cleaned: Path, records: list[Record], changes: list[dict[str, Any]], as_of: str) -> card.Facts:
+def facts(cleaned: Path, tally: card.Tally, changes: list[dict[str, Any]], as_of: str) -> card.Facts:
     """What the card tells, from the artifact of data.clean."""
-    lines = {
-        name: [json.loads(line) for line in (cleaned / f"{name}.jsonl").read_text("utf-8").split("\n") if line]
-        for name in ("set_aside", "contamination")
-    }
     report = json.loads((cleaned / "report.json").read_text("utf-8"))
-    return card.Facts(records, report, lines["set_aside"], lines["contamination"], changes, as_of)
+    examples = card.examples_of(_rows(cleaned / "set_aside.jsonl"))
+    count, pairs = 0, []
+    for pair in _rows(cleaned / "contamination.jsonl"):
+        count += 1
+        if count <= card.PAIRS:
+            pairs.append(pair)
+    return card.Facts(tally, report, examples, pairs, count, changes, as_of)
 
 
-def _faults(
-    params: Params, records: list[Record], left: Counter[str], categories: Counter[str], counts: dict[str, Any], share: float
-) -> list[str]:
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            if line != "\n":
+                yield json.loads(line)
+
+
+def _faults(params: Params, looked: Looked, counts: dict[str, Any], share: float) -> list[str]:
+    records, left, categories = looked.tally.records, looked.left, looked.tally.categories
     faults = []
-    if len(records) < params.least_records:
-        faults.append(
-            f"{len(records)} records, data.check.least_records asks for {params.least_records}: add sources or lower it"
-        )
+    if records < params.least_records:
+        faults.append(f"{records} records, data.check.least_records asks for {params.least_records}: add sources or lower it")
     if sum(left.values()) > params.most_personal_data:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(left.items()))
         faults.append(f"personal data left ({kinds}), data.check.most_personal_data allows {params.most_personal_data}")
@@ -167,10 +197,8 @@ def _faults(
         faults.append(f"{len(categories)} categories, data.check.least_categories asks for {params.least_categories}")
     if counts["in"] != counts["used"] + counts["reference"] + sum(counts["set_aside"].values()):
         faults.append(f"the accounts do not balance: {counts}; run data.clean again")
-    ids = Counter(record.provenance.get("id") for record in records)
-    doubled = [name for name, count in ids.items() if count > 1]
-    if doubled:
-        faults.append(f"{len(doubled)} records share an id, e.g. {doubled[0]}; run data.clean again")
+    if looked.doubled:
+        faults.append(f"{len(looked.doubled)} records share an id, e.g. {next(iter(looked.doubled))}; run data.clean again")
     return faults
 
 

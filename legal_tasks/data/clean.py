@@ -14,19 +14,21 @@ import json
 import sys
 import time
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from legal_tasks.data import decontaminate, dedupe, formats, privacy, rules, statutes
+from legal_tasks.data import decontaminate, dedupe, formats, privacy, rewrite, rules, statutes
 from legal_tasks.data.memory import Memory
-from legal_tasks.data.variants import is_variant
-from legal_tasks.records import Record, write_records
+from legal_tasks.data.variants import is_slipped, is_variant
+from legal_tasks.data.works import Drafts, Items, Work, opened, parts
+from legal_tasks.records import CATEGORIES, Record, to_line
 from legal_tasks.step import Input, Output, Runtime, StepError, main, progress
 from legal_tasks.step import store as open_store
 
-VERSION = 9
+VERSION = 10
 TOLD = 2000  # items between two lines of progress
 EXCERPT = 120  # characters of an item that was set aside
 
@@ -40,6 +42,7 @@ class Params:
     as_of: Annotated[datetime.date, "the day on which laws must be in force"]
     near_duplicate: Annotated[float, "Jaccard of character 5-grams from which two texts are one"] = 0.7
     near_duplicate_instruction: Annotated[float, "the same for instruction records"] = 0.7
+    near_slipped: Annotated[float, "the same for texts that differ in nothing but single characters here and there"] = 0.55
     near_shortest: Annotated[int, "characters from which near-duplicates are looked for"] = 60
     leak: Annotated[float, "share of a question's 8-grams (reworded: 5-grams) from which a record is an exam leak"] = 0.8
     leak_shortest: Annotated[int, "characters of question and option from which a leak is looked for"] = 24
@@ -48,14 +51,29 @@ class Params:
     longest: Annotated[int, "characters of a whole record"] = 8000
     statute_records: Annotated[int, "largest number of article records"] = 2000
     salt: Annotated[str, "salt of the pseudonyms"] = "lexloop"
+    rewrite_url: Annotated[str, "OpenAI-compatible endpoint (…/v1) that may say answers more clearly; empty: none"] = ""
+    rewrite_model: Annotated[str, "the model's name at that endpoint"] = ""
+    rewrite_categories: Annotated[tuple[str, ...], "categories whose answers are rewritten"] = ("consultation",)
+    rewrite_parallel: Annotated[int, Runtime("requests at once")] = 8
+    rewrite_timeout_s: Annotated[float, Runtime("seconds that an answer may take")] = 60.0
     remember: Annotated[bool, Runtime("use and keep what earlier runs found out about single documents")] = True
 
     def __post_init__(self) -> None:
-        for name in ("near_duplicate", "near_duplicate_instruction", "leak", "quotation"):
+        for name in ("near_duplicate", "near_duplicate_instruction", "near_slipped", "leak", "quotation"):
             if not 0 < getattr(self, name) <= 1:
                 raise StepError(f"data.clean.{name} is {getattr(self, name)}; it must lie above 0 and at most at 1")
+        if self.rewrite_url:
+            self.endpoint()
+        if wrong := set(self.rewrite_categories) - set(CATEGORIES) | {"statute"} & set(self.rewrite_categories):
+            raise StepError(
+                f"data.clean.rewrite_categories holds {', '.join(sorted(wrong))}; allowed are {', '.join(CATEGORIES)}, "
+                "but statute: articles keep their own words"
+            )
         if self.statute_records < 0 or self.longest < 1:
             raise StepError("data.clean.statute_records must be 0 or more, data.clean.longest 1 or more")
+
+    def endpoint(self) -> rewrite.Endpoint:
+        return rewrite.Endpoint(self.rewrite_url, self.rewrite_model, self.rewrite_timeout_s, self.rewrite_parallel)
 
 
 @dataclass
@@ -70,144 +88,115 @@ class Report:
     articles: int
     sources: list[dict[str, Any]]  # name, in, used, reference, set_aside
     documents: dict[str, int]  # new: something had to be found out about them; known: all was known from an earlier run
+    rewritten: dict[str, int]  # asked, rewritten, and why answers of the endpoint were not taken
     seconds: float
 
 
-@dataclass
-class Work:
-    """What is known of one item while it goes through the rules."""
-
-    item: dict[str, Any]
-    records: list[Record] = field(default_factory=list)
-    fate: str = ""  # "", "used", "reference", or the reason for which it is set aside
-    detail: str = ""
-    derived: bool = False
-
-    def aside(self, reason: str, detail: str = "") -> None:
-        self.fate, self.detail = reason, detail
-
-    def text(self) -> str:
-        """What the item says: the text, or question and answer without our own frame."""
-        if "text" in self.item:
-            return self.item["text"]
-        return "\n".join(part for record in self.records for part in _parts(record))
-
-
-def _parts(record: Record) -> list[str]:
-    return [*(part for turn in record.history for part in turn), record.instruction, record.input, record.output]
-
-
-def load(folder: Path) -> tuple[list[Work], list[dict[str, Any]]]:
-    """(work per collected item in the order of ids, rows that collect set aside)."""
-    path = folder / "items.jsonl"
-    if not path.is_file():
-        raise StepError(f"--items {folder} holds no items.jsonl: name the artifact of data.collect")
-    items = [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
-    aside = [json.loads(line) for line in (folder / "set_aside.jsonl").read_text("utf-8").split("\n") if line]
-    return [Work(item) for item in sorted(items, key=lambda item: item["id"])], aside
-
-
-def read_laws(works: list[Work]) -> list[statutes.Law]:
+def read_laws(items: Items) -> list[statutes.Law]:
     """Parse the statutes; their items become reference, or are set aside as pages without articles.
 
     A part of a code (第三编 合同) is named after the one page of its folder that is no part, and shares its dates.
     """
-    pages = [work for work in works if work.item["kind"] == "statute" and "text" in work.item]
-    heads = _heads(pages)
+    heads = _heads(items)
     laws, codes = [], defaultdict[tuple[str, str, str], list[statutes.Law]](list)
-    for work in pages:
-        text, place = formats.clean_text(work.item["text"]), work.item["locator"]
+    for work, item in _pages(items):
+        text, place = formats.clean_text(item["text"]), item["locator"]
         if formats.is_case(text):
-            work.item["kind"] = "case"
+            work.kind = "case"
             continue
         folder, _, name = place.rpartition("/")
         title, hint = formats.title_of(text, name), name
-        above, dates = heads.get((work.item["source"], folder), ("", ""))
+        above, dates = heads.get((work.source, folder), ("", ""))
         if above and title != above:
             title, hint = statutes.part_title(title, above), f"{name} {dates}"
-        law = statutes.parse_law(text, title, work.item["id"], hint) or statutes.parse_document(
-            text, title, work.item["id"], hint
-        )
+        law = statutes.parse_law(text, title, work.id, hint) or statutes.parse_document(text, title, work.id, hint)
         if law is None:
             work.aside("no_articles", "a page of a statute source without articles")
             continue
         laws.append(law)
-        codes[work.item["source"], folder, law.name].append(law)
+        codes[work.source, folder, law.name].append(law)
         work.fate = "reference"
-    for parts in codes.values():
-        statutes.unite(parts)
+    for same in codes.values():
+        statutes.unite(same)
     return laws
 
 
-def _heads(pages: list[Work]) -> dict[tuple[str, str], tuple[str, str]]:
+def _pages(items: Items) -> Iterator[tuple[Work, dict[str, Any]]]:
+    for work in items.works:
+        if work.kind == "statute" and "text" in (item := items.read(work)):
+            yield work, item
+
+
+def _heads(items: Items) -> dict[tuple[str, str], tuple[str, str]]:
     """{(source, folder): (title, beginning of the text)} of the page above the parts of a code, whatever the files are called."""
     folders = defaultdict[tuple[str, str], list[tuple[str, str]]](list)
-    for work in pages:
-        folder, _, name = work.item["locator"].rpartition("/")
-        text = formats.clean_text(work.item["text"])
-        folders[work.item["source"], folder].append((formats.title_of(text, name), text))
+    for work, item in _pages(items):
+        folder, _, name = item["locator"].rpartition("/")
+        text = formats.clean_text(item["text"])
+        folders[work.source, folder].append((formats.title_of(text, name), text[:4000]))
     heads = {}
     for place, titles in folders.items():
-        whole = [
-            (title, text[:4000]) for title, text in titles if not statutes.is_part(title) and not statutes.is_decision(title)
-        ]
+        whole = [(title, text) for title, text in titles if not statutes.is_part(title) and not statutes.is_decision(title)]
         if len(whole) == 1 and any(statutes.is_part(title) for title, _ in titles):
             heads[place] = whole[0]
     return heads
 
 
-def make_records(work: Work) -> None:
-    """Fill work.records; an item that yields none is set aside as empty, short of an answer, or without reasoning."""
-    item = work.item
+def make_records(work: Work, item: dict[str, Any]) -> list[Record]:
+    """The item's records; one that yields none is set aside as empty, short of an answer, or without reasoning."""
     if "fields" in item:
         record = formats.from_fields(item)
         if record is None:
             empty = not any(str(value or "").strip() for value in item["fields"].values())
             work.aside("empty" if empty else "no_answer", f"keys: {', '.join(map(str, item['fields']))[:120]}")
-            return
-        work.records = [record]
-        return
+            return []
+        return [record]
     text = formats.clean_text(item["text"])
     if len(text) < 20:
         work.aside("too_short")
-        return
+        return []
     makers = {"case": formats.from_case, "contract": formats.from_sections, "document": formats.from_document}
     maker = makers.get(item["kind"])
-    work.records = maker(text, item) if maker else []
-    work.derived = len(work.records) > 1
-    if not work.records:
+    records = maker(text, item) if maker else []
+    work.derived = len(records) > 1
+    if not records:
         work.aside("no_reasoning" if item["kind"] == "case" else "no_answer", "no question and answer in the text")
+    return records
 
 
-def apply_rules(
-    works: list[Work], store: statutes.Store, exams: decontaminate.Exams, params: Params, hits: Counter[str], memory: Memory
-) -> list[dict[str, Any]]:
-    """Keep the records that break no rule and stand in no exam; return the pairs of record and exam question.
+def apply_rules(items: Items, drafts: Drafts, judge: _Judge, hits: Counter[str], pairs: Path) -> int:
+    """Keep as drafts the records that break no rule and stand in no exam; return how many items stand in one.
 
-    An item without any record left is set aside for the first reason of its first record. All hits are counted.
+    An item without any record left is set aside for the first reason of its first record. All hits are counted. `pairs`: the
+    JSON Lines file for the pairs of item and exam question.
     """
-    pairs: list[dict[str, Any]] = []
-    judge = _Judge(store, exams, params, memory)
-    started = time.time()
-    for number, work in enumerate(works, 1):
-        if number % TOLD == 0 or number == len(works):
-            progress(number, len(works), stage="rules", items_per_second=round(number / max(time.time() - started, 0.001)))
-        kept, reason = [], ("", "")
-        for record in work.records:
-            found, leaks = judge(work, record)
-            for exam, line, score, rule in leaks:
-                row = {"exam": exam, "line": line, "source": work.item["source"], "item": work.item["id"]}
-                pairs.append(row | {"score": score, "rule": rule})
-            detail = f"{leaks[0][0]} line {leaks[0][1]}" if leaks else ""
-            hits.update(found)
-            if not found:
-                kept.append(record)
-            elif not reason[0]:
-                reason = (found[0], detail if found[0] == "exam_leak" else "")
-        work.records = kept
-        if not kept:
-            work.aside(*reason)
-    return pairs
+    started, contaminated = time.time(), 0
+    waiting = [work for work in items.works if not work.fate]
+    with open(pairs, "w", encoding="utf-8") as file:
+        for number, work in enumerate(waiting, 1):
+            if number % TOLD == 0 or number == len(waiting):
+                rate = round(number / max(time.time() - started, 0.001))
+                progress(number, len(waiting), stage="rules", items_per_second=rate)
+            item = items.read(work)
+            kept, reason, leaked = [], ("", ""), False
+            for record in make_records(work, item):
+                found, leaks = judge(item, record)
+                for exam, line, score, rule in leaks:
+                    row = {"exam": exam, "line": line, "source": work.source, "item": work.id, "score": score, "rule": rule}
+                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                detail = f"{leaks[0][0]} line {leaks[0][1]}" if leaks else ""
+                leaked = leaked or bool(leaks)
+                hits.update(found)
+                if not found:
+                    kept.append(record)
+                elif not reason[0]:
+                    reason = (found[0], detail if found[0] == "exam_leak" else "")
+            contaminated += leaked
+            if kept:
+                drafts.add(work, item, kept)
+            elif not work.fate:
+                work.aside(*reason)
+    return contaminated
 
 
 class _Judge:
@@ -218,95 +207,95 @@ class _Judge:
         self.laws = _rank(store.bare.pattern)
         self.leaks = f"leaks {VERSION} {exams.digest()} {params.leak}"
 
-    def __call__(self, work: Work, record: Record) -> tuple[list[str], list[tuple[str, int, float, str]]]:
+    def __call__(self, item: dict[str, Any], record: Record) -> tuple[list[str], list[tuple[str, int, float, str]]]:
         """(names of the rules that the record breaks, [(exam, line, score, rule)])."""
-        params, name, parts, answers = self.params, work.item["id"], _parts(record), rules.answers_of(record)
-        shortest = params.shortest_answer if _is_prose(work) else 1
+        params, name, texts, answers = self.params, item["id"], parts(record), rules.answers_of(record)
+        shortest = params.shortest_answer if _is_prose(item) else 1
         context = f"rules {VERSION} {shortest} {params.longest} {record.category}"
-        found = self.memory.recall(name, context, parts, lambda: rules.text_hits(record, shortest, params.longest))
+        found = self.memory.recall(name, context, texts, lambda: rules.text_hits(record, shortest, params.longest))
         context = f"citations {VERSION} {self.laws}"
         cites = self.memory.recall(name, context, answers, lambda: list(statutes.citations(answers, self.store.bare)))
-        leaks = self.memory.recall(name, self.leaks, parts, lambda: self._leaks(parts))
+        leaks = self.memory.recall(name, self.leaks, texts, lambda: self._leaks(texts))
         found = found + rules.cited(self.store.judge_found(cites, params.as_of, params.quotation))
         return found + (["exam_leak"] if leaks else []), leaks
 
-    def _leaks(self, parts: list[str]) -> list[tuple[str, int, float, str]]:
-        found = self.exams.matches("\n".join(parts), self.params.leak)
+    def fault(self, record: Record) -> str:
+        """The first rule that a record breaks, or "", whatever it was made of."""
+        found, _ = self({"id": record.provenance["parent"], "kind": record.category}, record)
+        return found[0] if found else ""
+
+    def _leaks(self, texts: list[str]) -> list[tuple[str, int, float, str]]:
+        found = self.exams.matches("\n".join(texts), self.params.leak)
         return [(one.question.exam, one.question.line, round(one.score, 3), one.rule) for one in found]
 
 
-def _is_prose(work: Work) -> bool:
+def _is_prose(item: dict[str, Any]) -> bool:
     """Whether a very short answer would be a fault: not in instruction items, nor where a letter or a charge is asked for."""
-    fields = work.item.get("fields", {})
-    return work.item["kind"] != "instruction" and "answer" not in fields and "crime" not in fields
+    fields = item.get("fields", {})
+    return item["kind"] != "instruction" and "answer" not in fields and "crime" not in fields
 
 
-def is_copy(first: str, second: str) -> bool:
-    return not is_variant(first, second)
+def is_copy(first: str, second: str, score: float, bound: float) -> bool:
+    """Whether similar texts are one: by their Jaccard, below the bound by differing in nothing but single characters."""
+    return not is_variant(first, second) if score >= bound else is_slipped(first, second)
 
 
-def drop_duplicates(works: list[Work], params: Params, hits: Counter[str]) -> None:
+def drop_duplicates(works: list[Work], drafts: Drafts, params: Params, hits: Counter[str]) -> None:
     """Of equal and nearly equal items the longest stays (the smaller id among equals)."""
-    works = sorted(works, key=lambda work: (-len(work.text()), work.item["id"]))
-    texts = [work.text() for work in works]
-    for group in dedupe.exact_groups(texts):
+    works = sorted(works, key=lambda work: (-work.size, work.id))
+    for group in dedupe.exact_groups(drafts.texts_of(works)):
         for place in group[1:]:
-            works[place].aside("duplicate", f"of {works[group[0]].item['id']}")
+            works[place].aside("duplicate", f"of {works[group[0]].id}")
             hits["duplicate"] += 1
     for instruction, bound in ((False, params.near_duplicate), (True, params.near_duplicate_instruction)):
-        places = [
-            place
-            for place, work in enumerate(works)
-            if not work.fate and (work.item["kind"] == "instruction") == instruction and len(texts[place]) >= params.near_shortest
+        left = [
+            work
+            for work in works
+            if not work.fate and (work.kind == "instruction") == instruction and work.size >= params.near_shortest
         ]
-        for first, second, score in dedupe.near_pairs([texts[place] for place in places], bound, accept=is_copy):
-            work = works[places[second]]
+        accept, least = partial(is_copy, bound=bound), min(bound, params.near_slipped)
+        for first, second, score in dedupe.near_pairs(drafts.texts_of(left), least, accept=accept):
+            work = left[second]
             if not work.fate:
-                work.aside("near_duplicate", f"of {works[places[first]].item['id']}, Jaccard {score:.2f}")
+                work.aside("near_duplicate", f"of {left[first].id}, Jaccard {score:.2f}")
                 hits["near_duplicate"] += 1
 
 
-def mask(works: list[Work], params: Params, memory: Memory) -> Counter[str]:
-    """Replace personal data in every record, in judgments and dialogs also the people's names; return {kind: replaced}."""
-    counts = Counter[str]()
-    for work in works:
-        texts = [_parts(record) for record in work.records]
-        content = [work.item["id"], work.item["kind"], work.text(), texts]
-        context = f"mask {VERSION} {params.salt}"
-        masked, found = memory.recall(work.item["id"], context, content, partial(_masked, work, texts, params.salt))
-        counts.update(found)
-        for record, parts in zip(work.records, masked, strict=True):
-            record.instruction, record.input, record.output = parts[-3:]
-            record.history = [parts[place : place + 2] for place in range(0, len(parts) - 3, 2)]
-    return counts
+def mask(work: Work, text: str, records: list[Record], params: Params, memory: Memory) -> dict[str, int]:
+    """Replace personal data in the records, in judgments and dialogs also the people's names; return {kind: replaced}."""
+    texts = [parts(record) for record in records]
+    content = [work.id, work.kind, text, texts]
+    context = f"mask {VERSION} {params.salt}"
+    masked, found = memory.recall(work.id, context, content, partial(_masked, work, text, texts, params.salt))
+    for record, part in zip(records, masked, strict=True):
+        record.instruction, record.input, record.output = part[-3:]
+        record.history = [part[place : place + 2] for place in range(0, len(part) - 3, 2)]
+    return found
 
 
-def _masked(work: Work, texts: list[list[str]], salt: str) -> tuple[list[list[str]], dict[str, int]]:
+def _masked(work: Work, text: str, texts: list[list[str]], salt: str) -> tuple[list[list[str]], dict[str, int]]:
     masker = privacy.Masker(salt)
-    find = {"case": masker.people, "consultation": masker.speakers, "document": masker.speakers}.get(work.item["kind"])
-    people, document = find(work.text()) if find else [], work.item["id"]
-    masked = [[masker.mask(masker.mask_people(text, people), document) for text in parts] for parts in texts]
+    find = {"case": masker.people, "consultation": masker.speakers, "document": masker.speakers}.get(work.kind)
+    people = find(text) if find else []
+    masked = [[masker.mask(masker.mask_people(part, people), work.id) for part in record] for record in texts]
     return masked, dict(masker.counts)
 
 
-def finish(works: list[Work]) -> list[Record]:
-    """Records with their provenance; an item is used if it gives at least one."""
-    records = []
-    for work in works:
-        if work.fate or not work.records:
-            continue
-        work.fate = "used"
-        for number, record in enumerate(work.records):
-            name = work.item["id"] + (f".{number}" if work.derived else "")
-            record.provenance = {"id": name, "parent": work.item["id"], "licence": work.item["licence"], "derived": work.derived}
-            record.provenance["locator"] = work.item["locator"]
-            records.append(record)
-    return records
+def finished(work: Work, drafts: Drafts, params: Params, memory: Memory, personal: Counter[str]) -> Iterator[Record]:
+    """The used item's records as they are trained on: masked, with their provenance."""
+    work.fate = "used"
+    records, origin = drafts.read(work)
+    personal.update(mask(work, drafts.text(work), records, params, memory))
+    for number, record in enumerate(records):
+        name = work.id + (f".{number}" if work.derived else "")
+        record.provenance = {"id": name, "parent": work.id, "licence": origin["licence"], "derived": work.derived}
+        record.provenance["locator"] = origin["locator"]
+        yield record
 
 
-def article_records(store: statutes.Store, works: list[Work], day: datetime.date, most: int) -> list[Record]:
+def article_records(store: statutes.Store, items: Items, day: datetime.date, most: int) -> Iterator[Record]:
     """Questions on the articles in force, at most `most`; the choice is by hash, so that one article more moves no other."""
-    items = {work.item["id"]: work.item for work in works}
+    works = {work.id: work for work in items.works if work.fate == "reference"}
     found, seen = [], set()
     for name in sorted(store.laws):
         for law in store.current(name, day):
@@ -318,101 +307,124 @@ def article_records(store: statutes.Store, works: list[Work], day: datetime.date
         ranks = {(law.name, number): _rank(f"{law.name} {number}") for law, number in found}
         bound = sorted(ranks.values())[most - 1] if most else ""
         found = [(law, number) for law, number in found if ranks[law.name, number] <= bound]
-    records = []
+    item: dict[str, Any] = {"id": ""}
     for law, number in found:
-        item = items[law.item]
+        item = item if item["id"] == law.item else items.read(works[law.item])
         record = formats.from_article(law, number, item["source"])
         record.provenance = {"id": f"{law.item}.{number}", "parent": law.item, "licence": item["licence"], "derived": True}
         record.provenance |= {"locator": item["locator"], "version": law.version}
-        records.append(record)
-    return records
+        yield record
 
 
-def _excerpt(work: Work, masker: privacy.Masker) -> str:
+def _excerpt(item: dict[str, Any], masker: privacy.Masker) -> str:
     """The beginning of what was set aside, without personal data."""
-    text = work.item["text"] if "text" in work.item else "\n".join(map(str, work.item["fields"].values()))
-    people = masker.people(text) if work.item["kind"] == "case" else masker.speakers(text)
-    return masker.mask(masker.mask_people(text[:2000], people), work.item["id"])[:EXCERPT]
+    text = item["text"] if "text" in item else "\n".join(map(str, item["fields"].values()))
+    people = masker.people(text) if item["kind"] == "case" else masker.speakers(text)
+    return masker.mask(masker.mask_people(text[:2000], people), item["id"])[:EXCERPT]
 
 
 def _rank(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def account(works: list[Work], aside: list[dict[str, Any]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """(records of the report but `derived`, a row per source); every item in exactly one place."""
-    reasons, rows = Counter[str](), defaultdict[str, Counter[str]](Counter)
-    for source, fate in [(work.item["source"], work.fate) for work in works] + [(row["source"], row["reason"]) for row in aside]:
+class Accounts:
+    """Every item in exactly one place."""
+
+    def __init__(self) -> None:
+        self.reasons: Counter[str] = Counter()
+        self.rows: dict[str, Counter[str]] = defaultdict(Counter)
+
+    def add(self, source: str, fate: str) -> None:
         place = fate if fate in ("used", "reference") else "set_aside"
-        rows[source].update(["in", place])
-        reasons.update([fate] if place == "set_aside" else [])
-    total = sum(rows.values(), Counter[str]())
-    report = {
-        "in": total["in"],
-        "used": total["used"],
-        "reference": total["reference"],
-        "set_aside": dict(sorted(reasons.items())),
-    }
-    names = ("in", "used", "reference", "set_aside")
-    return report, [{"name": source} | {name: row[name] for name in names} for source, row in sorted(rows.items())]
+        self.rows[source].update(["in", place])
+        self.reasons.update([fate] if place == "set_aside" else [])
+
+    def records(self) -> dict[str, Any]:
+        """{in, used, reference, set_aside {reason: n}}."""
+        total = sum(self.rows.values(), Counter[str]())
+        counts: dict[str, Any] = {name: total[name] for name in ("in", "used", "reference")}
+        return counts | {"set_aside": dict(sorted(self.reasons.items()))}
+
+    def sources(self) -> list[dict[str, Any]]:
+        """A row {name, in, used, reference, set_aside} per source."""
+        names = ("in", "used", "reference", "set_aside")
+        return [{"name": source} | {name: row[name] for name in names} for source, row in sorted(self.rows.items())]
+
+
+def write_set_aside(items: Items, params: Params, accounts: Accounts) -> None:
+    """Write set_aside.jsonl, what data.collect could not read before what was set aside here; account for every item."""
+    hide = privacy.Masker(params.salt)
+    with open(params.output / "set_aside.jsonl", "w", encoding="utf-8") as file:
+        for row in items.set_aside():
+            accounts.add(row["source"], row["reason"])
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        for work in items.works:
+            accounts.add(work.source, work.fate)
+            if work.fate not in ("used", "reference"):
+                item = items.read(work)
+                row = {name: item[name] for name in ("id", "kind", "source", "locator")}
+                row |= {"reason": work.fate, "detail": work.detail, "excerpt": _excerpt(item, hide)}
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+class Writer:
+    """records.jsonl, and what the report tells of it."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = open(path, "w", encoding="utf-8")  # noqa: SIM115
+        self.categories: Counter[str] = Counter()
+        self.derived = 0
+
+    def write(self, record: Record) -> None:
+        self.file.write(to_line(record) + "\n")
+        self.categories[record.category] += 1
+        self.derived += record.provenance["derived"]
 
 
 def run(params: Params) -> Report:
     started = time.time()
-    works, aside = load(params.items)
-    laws = read_laws(works)
-    store = statutes.Store(laws)
-    hits = Counter[str]()
+    hits, personal = Counter[str](), Counter[str]()
     memory = Memory(open_store().root / ".documents" / "clean.sqlite" if params.remember else None)
-    for work in works:
-        if not work.fate:
-            make_records(work)
-    exams = decontaminate.read_exams(params.items, params.leak_shortest)
-    exams.exempt(text for law in laws for text in law.articles.values())
-    pairs = apply_rules([work for work in works if not work.fate], store, exams, params, hits, memory)
-    drop_duplicates([work for work in works if not work.fate], params, hits)
-    personal = mask([work for work in works if not work.fate], params, memory)
+    with opened(params.items, params.output) as (items, drafts):
+        laws = read_laws(items)
+        store = statutes.Store(laws)
+        exams = decontaminate.read_exams(params.items, params.leak_shortest)
+        exams.exempt(text for law in laws for text in law.articles.values())
+        judge = _Judge(store, exams, params, memory)
+        contaminated = apply_rules(items, drafts, judge, hits, params.output / "contamination.jsonl")
+        drop_duplicates([work for work in items.works if not work.fate], drafts, params, hits)
+        writer = Writer(params.output / "records.jsonl")
+        used = (record for work in items.works if not work.fate for record in finished(work, drafts, params, memory, personal))
+        rewriter = (
+            rewrite.Rewriter(params.endpoint(), params.rewrite_categories, judge.fault, memory) if params.rewrite_url else None
+        )
+        for record in rewriter(used) if rewriter else used:
+            writer.write(record)
+        for record in article_records(store, items, params.as_of, params.statute_records):
+            writer.write(record)
+        writer.file.close()
+        accounts = Accounts()
+        write_set_aside(items, params, accounts)
     memory.close()
+    statutes.write_store(params.output / "statutes.jsonl", laws)
+    counts = accounts.records() | {"derived": writer.derived}
+    (params.output / "accounts.json").write_text(json.dumps(counts, ensure_ascii=False, indent=1) + "\n", "utf-8")
     print(f"{len(memory.seen) - len(memory.new)} of {len(memory.seen)} documents were known from an earlier run")
-    records = finish(works) + article_records(store, works, params.as_of, params.statute_records)
-    return _write(params, works, aside, laws, records, pairs, hits, personal, memory, started)
-
-
-def _write(
-    params: Params,
-    works: list[Work],
-    aside: list[dict[str, Any]],
-    laws: list[statutes.Law],
-    records: list[Record],
-    pairs: list[dict[str, Any]],
-    hits: Counter[str],
-    personal: Counter[str],
-    memory: Memory,
-    started: float,
-) -> Report:
-    output = params.output
-    written = write_records(output / "records.jsonl", records)
-    statutes.write_store(output / "statutes.jsonl", laws)
-    lines, hide = list(aside), privacy.Masker(params.salt)
-    for work in works:
-        if work.fate not in ("used", "reference"):
-            row = {name: work.item[name] for name in ("id", "kind", "source", "locator")}
-            lines.append(row | {"reason": work.fate, "detail": work.detail, "excerpt": _excerpt(work, hide)})
-    for name, rows in (("set_aside", lines), ("contamination", pairs)):
-        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        (output / f"{name}.jsonl").write_text(text, "utf-8")
-    counts, rows = account(works, aside)
-    counts["derived"] = sum(record.provenance["derived"] for record in records)
-    (output / "accounts.json").write_text(json.dumps(counts, ensure_ascii=False, indent=1) + "\n", "utf-8")
-    contaminated = len({pair["item"] for pair in pairs})
-    categories = dict(sorted(Counter(record.category for record in records).items()))
     print(f"in {counts['in']}: used {counts['used']}, reference {counts['reference']}, set aside {counts['set_aside']}")
-    articles = sum(len(law.articles) for law in laws)
-    seconds = round(time.time() - started, 1)
-    found = dict(sorted(hits.items()))
-    documents = {"new": len(memory.new), "known": len(memory.seen - memory.new)}
-    kinds = dict(sorted(personal.items()))
-    return Report(counts, written, categories, found, kinds, contaminated, len(laws), articles, rows, documents, seconds)
+    return Report(
+        records=counts,
+        written=sum(writer.categories.values()),
+        categories=dict(sorted(writer.categories.items())),
+        hits=dict(sorted(hits.items())),
+        personal_data=dict(sorted(personal.items())),
+        contaminated=contaminated,
+        laws=len(laws),
+        articles=sum(len(law.articles) for law in laws),
+        sources=accounts.sources(),
+        rewritten=dict(sorted(rewriter.counts.items())) if rewriter else {},
+        documents={"new": len(memory.new), "known": len(memory.seen - memory.new)},
+        seconds=round(time.time() - started, 1),
+    )
 
 
 if __name__ == "__main__":

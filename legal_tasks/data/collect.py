@@ -18,13 +18,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from legal_tasks.data import archives, readers, sources, tombstones
+from legal_tasks.data import archives, large, readers, sources, tombstones
 from legal_tasks.data import exams as layouts
 from legal_tasks.step import Output, StepError, main, progress
 
@@ -90,7 +90,7 @@ def _yaml(params: Params) -> Iterator[Path]:
         yield Path(folder) / "sources.yaml"
 
 
-def read_file(source: sources.Source, file: Path, place: str) -> Iterator[tuple[str, str, list[readers.Piece]]]:
+def read_file(source: sources.Source, file: Path, place: str) -> Iterator[tuple[str, str, Iterable[readers.Piece]]]:
     """(place, format, pieces) of a file, of every file in it if it is an archive.
 
     What cannot be read is a broken piece; StepError if the YAML names this very file.
@@ -106,7 +106,11 @@ def read_file(source: sources.Source, file: Path, place: str) -> Iterator[tuple[
                     inner = replace(source, alone=False)
                     yield f"{place}/{name}", *read_data(inner, f"{file}/{name}", f"{place}/{name}", data)
             return
-        yield place, *read_data(source, str(file), place, file.read_bytes())
+        streamed = large.line_pieces(file, source.form)
+        if streamed is not None:
+            yield place, "jsonl", streamed
+        else:
+            yield place, *read_data(source, str(file), place, file.read_bytes())
     except archives.Refused as refused:
         if source.alone:
             raise StepError(f"{file} {refused}; mend it or take it out of the sources") from refused
@@ -118,7 +122,7 @@ def read_file(source: sources.Source, file: Path, place: str) -> Iterator[tuple[
         yield place, "unknown", [readers.Piece("", broken=f"cannot be read: {error.strerror}", reason=reason)]
 
 
-def read_data(source: sources.Source, file: str, place: str, data: bytes) -> tuple[str, list[readers.Piece]]:
+def read_data(source: sources.Source, file: str, place: str, data: bytes) -> tuple[str, Iterable[readers.Piece]]:
     """(format, pieces) of a file's content; StepError if the YAML names this very file and it is no text of any kind."""
     if not data.strip():
         return "unknown", [readers.Piece("", broken="the file is empty", reason="empty")]
@@ -129,6 +133,7 @@ def read_data(source: sources.Source, file: str, place: str, data: bytes) -> tup
         if binary:
             return binary, readers.binary_pieces(data, binary)
         text, _ = readers.decode(data)
+        del data  # as large as the text
     except readers.Unreadable as error:
         if source.alone:
             raise StepError(f"{file} {error}; convert it to UTF-8 text, or take it out of the sources") from error

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from legal_tasks.data.dedupe import grams, normal
 from legal_tasks.data.readers import decode, pieces
+
+if TYPE_CHECKING:
+    import numpy
+
+    from legal_tasks.data.postings import Postings
 
 GRAM, FINE = 8, 5
 FINE_NEEDS = 0.4  # share of the 8-grams that a reworded question must hold too: in a long text 5-grams meet by chance
@@ -34,14 +39,11 @@ class Wording:
 
 @dataclass
 class Question:
-    """An exam question as the texts to look for: the stem with each option, and a stem that is long enough alone."""
+    """An exam question as the texts to look for: the stem with each option, and a stem that is long enough alone (True)."""
 
     exam: str
     line: int
-    wordings: list[Wording]
-
-    def __post_init__(self) -> None:
-        self.smallest = min(len(wording.fine) for wording in self.wordings)
+    texts: list[tuple[str, bool]]
 
 
 @dataclass(frozen=True)
@@ -62,30 +64,44 @@ class Exams:
     def __init__(self, shortest: int = 24) -> None:
         self.shortest = shortest
         self.questions: list[Question] = []
-        self.index: dict[str, list[int]] = defaultdict(list)
+        self.law: set[str] = set()  # 5-grams of statutes, of those that any question has
+        self._index: tuple[Postings, numpy.ndarray] | None = None
 
     def add(self, exam: str, line: int, question: str, options: list[str]) -> None:
         whole = [(question + option, False) for option in options] or [(question, False)]
-        texts = whole + ([(question, True)] if options else [])
-        wordings = [self._wording(text, stem) for text, stem in texts if len(normal(text)) >= self.shortest]
-        if not wordings:
-            return
-        number = len(self.questions)
-        self.questions.append(Question(exam, line, wordings))
-        for gram in sorted(set().union(*(wording.fine for wording in wordings))):
-            self.index[gram].append(number)
+        texts = [(text, stem) for text, stem in [*whole, *([(question, True)] if options else [])]]
+        texts = [(text, stem) for text, stem in texts if len(normal(text)) >= self.shortest]
+        if texts:
+            self.questions.append(Question(exam, line, texts))
+            self._index = None
 
-    @staticmethod
-    def _wording(text: str, stem: bool) -> Wording:
-        fine = grams(text, FINE)
-        return Wording(grams(text, GRAM), fine, fine, stem)
+    def index(self) -> tuple[Postings, numpy.ndarray]:
+        """(grams of the questions, smallest number of grams among each question's wordings); made once."""
+        import numpy
+
+        from legal_tasks.data import minhash
+        from legal_tasks.data.postings import Postings
+
+        if self._index is None:
+            found, smallest = [], []
+            for question in self.questions:
+                sets = [minhash.tokens(text) for text, _ in question.texts]
+                found.append(numpy.unique(numpy.concatenate(sets)))
+                smallest.append(min(map(len, sets)))
+            self._index = Postings(found), numpy.array(smallest)
+        return self._index
 
     def exempt(self, texts: Iterable[str]) -> None:
         """Take the grams of these texts (the articles of statutes) as nobody's own."""
-        law = {gram for text in texts for gram in grams(text, FINE) if gram in self.index}
-        for question in self.questions:
-            for wording in question.wordings:
-                wording.own = wording.fine - law
+        from legal_tasks.data import minhash
+
+        known = self.index()[0]
+        for text in texts:
+            plain, hashes = normal(text), minhash.gram_hashes(text)
+            if len(hashes) != len(plain) - FINE + 1:  # a letter that is longer in lower case
+                self.law |= grams(text, FINE)
+                continue
+            self.law.update(plain[place : place + FINE] for place in known.known(hashes).nonzero()[0].tolist())
 
     def exempt_statutes(self, path: Path) -> None:
         """`exempt` for the articles in statutes.jsonl of data.clean."""
@@ -95,28 +111,31 @@ class Exams:
         """Of all that decides what is found, for results that are kept."""
         total = 0
         for question in self.questions:
-            total = zlib.crc32(f"{total} {question.exam} {question.line}".encode())
-            for wording in question.wordings:
-                total = zlib.crc32(f"{total} {wording.stem} {sum(zlib.crc32(g.encode()) for g in wording.fine)}".encode())
-                total = zlib.crc32(f"{total} {sum(zlib.crc32(g.encode()) for g in wording.own)}".encode())
-        return f"{len(self.questions)}-{total:08x}"
+            total = zlib.crc32(
+                f"{total} {question.exam} {question.line} {question.texts}".encode("utf-8", "surrogatepass"), total
+            )
+        law = sum(zlib.crc32(gram.encode("utf-8", "surrogatepass")) for gram in self.law)
+        return f"{len(self.questions)}-{total:08x}-{law:x}"
 
     def matches(self, text: str, bound: float = 0.8) -> Iterator[Match]:
         """Questions that stand in the text, each with its best score."""
-        fine = grams(text, FINE)
-        shared: Counter[int] = Counter()
-        for gram in fine:
-            if gram in self.index:
-                shared.update(self.index[gram])
-        coarse: set[str] = set()
-        for number in sorted(shared):
+        from legal_tasks.data import minhash
+
+        if not self.questions:
+            return
+        index, smallest = self.index()
+        close = (index.shared(minhash.tokens(text)) >= bound * smallest).nonzero()[0].tolist()
+        fine, coarse = (grams(text, FINE), grams(text, GRAM)) if close else (set(), set())
+        for number in close:
             question = self.questions[number]
-            if shared[number] < bound * question.smallest:
-                continue
-            coarse = coarse or grams(text, GRAM)
-            found = [match for wording in question.wordings if (match := _match(question, wording, fine, coarse, bound))]
+            found = [match for one in self._wordings(question) if (match := _match(question, one, fine, coarse, bound))]
             if found:
                 yield max(found, key=lambda match: (match.score, match.rule))
+
+    def _wordings(self, question: Question) -> Iterator[Wording]:
+        for text, stem in question.texts:
+            fine = grams(text, FINE)
+            yield Wording(grams(text, GRAM), fine, fine - self.law, stem)
 
 
 def _match(question: Question, wording: Wording, fine: set[str], coarse: set[str], bound: float) -> Match | None:

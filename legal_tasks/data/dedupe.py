@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 GRAM = 5
 MOST_CANDIDATES = 200
@@ -56,19 +56,23 @@ class Groups:
         return found
 
 
-def exact_groups(texts: Sequence[str]) -> list[list[int]]:
+def exact_groups(texts: Iterable[str]) -> list[list[int]]:
     """Groups of two and more places whose texts are equal but for spaces and punctuation."""
-    places: dict[bytes, list[int]] = defaultdict(list)
+    first: dict[bytes, int] = {}
+    groups: dict[int, list[int]] = {}
     for place, text in enumerate(texts):
-        places[hashlib.sha256(normal(text).encode()).digest()].append(place)
-    return [group for group in places.values() if len(group) > 1]
+        digest = hashlib.blake2b(normal(text).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        head = first.setdefault(digest, place)
+        if head != place:
+            groups.setdefault(head, [head]).append(place)
+    return list(groups.values())
 
 
 def near_pairs(
     texts: Sequence[str],
     threshold: float = 0.7,
     seed: int = 1,
-    accept: Callable[[str, str], bool] = lambda first, second: True,
+    accept: Callable[[str, str, float], bool] = lambda first, second, score: True,
 ) -> Iterator[tuple[int, int, float]]:
     """(earlier place, later place, Jaccard) of the accepted pairs at or above `threshold`, in the order of the later place.
 
@@ -79,14 +83,14 @@ def near_pairs(
 
     from legal_tasks.data import minhash
 
-    linked = Groups(len(texts))
+    linked, tokens = Groups(len(texts)), minhash.Tokens(texts)
     for place, others in minhash.candidates(texts, seed):
         own, compared = None, 0
         for other in others:
             if linked.find(other) == linked.find(place):
                 continue
-            own = minhash.tokens(texts[place]) if own is None else own
-            theirs = minhash.tokens(texts[other])
+            own = tokens[place] if own is None else own
+            theirs = tokens[other]
             low, high = sorted((len(own), len(theirs)))
             if low < threshold * high:
                 continue
@@ -95,6 +99,6 @@ def near_pairs(
                 break
             common = len(numpy.intersect1d(own, theirs, assume_unique=True))
             score = common / (low + high - common)
-            if score >= threshold and accept(texts[other], texts[place]):
+            if score >= threshold and accept(texts[other], texts[place], score):
                 linked.join(other, place)
                 yield other, place, score

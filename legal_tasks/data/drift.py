@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
 import json
 import re
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,27 +31,30 @@ class Bounds:
     phrase: float
 
 
-def describe(records: list[Record], sources: list[dict[str, Any]], as_of: str) -> dict[str, Any]:
-    """The month's profile: {as_of, records, categories, sources {name: {in, set_aside}}, phrases {8 characters: share}}."""
-    categories = Counter(record.category for record in records)
+def describe(categories: Mapping[str, int], texts: list[str], sources: list[dict[str, Any]], as_of: str) -> dict[str, Any]:
+    """The month's profile: {as_of, records, categories, sources {name: {in, set_aside}}, phrases {8 characters: share}}.
+
+    `categories`: {name: records}; `texts`: a `sample` of the records.
+    """
+    count = sum(categories.values())
     return {
         "as_of": as_of,
-        "records": len(records),
-        "categories": {name: round(count / len(records), 5) for name, count in sorted(categories.items())},
+        "records": count,
+        "categories": {name: round(number / count, 5) for name, number in sorted(categories.items())},
         "sources": {row["name"]: {"in": row["in"], "set_aside": row["set_aside"]} for row in sources},
-        "phrases": _phrases(_sample(records)),
+        "phrases": _phrases(texts),
     }
+
+
+def sample(records: Iterable[Record]) -> list[str]:
+    """Texts of SAMPLE records without spaces, chosen by hash: the same records give the same sample in any order."""
+    ranked = ((hashlib.sha256(text.encode()).digest(), text) for text in map(_text, records))
+    return [text for _, text in heapq.nsmallest(SAMPLE, ranked)]
 
 
 def _text(record: Record) -> str:
     parts = [*(part for turn in record.history for part in turn), record.instruction, record.input, record.output]
-    return "\n".join(parts)
-
-
-def _sample(records: list[Record]) -> list[str]:
-    """Texts without spaces, chosen by hash: the same records give the same sample in any order."""
-    texts = [re.sub(r"\s+", "", _text(record)) for record in records]
-    return sorted(texts, key=lambda text: hashlib.sha256(text.encode()).digest())[:SAMPLE]
+    return re.sub(r"\s+", "", "\n".join(parts))
 
 
 def _grams(text: str) -> set[str]:
@@ -61,11 +66,15 @@ def _phrases(texts: list[str]) -> dict[str, float]:
     for text in texts:
         counts.update(_grams(text))
     least = max(2, KEPT * len(texts))
-    return {gram: round(count / len(texts), 4) for gram, count in sorted(counts.items()) if count >= least}
+    kept = sorted((gram, count) for gram, count in counts.items() if count >= least)
+    return {gram: round(count / len(texts), 4) for gram, count in kept}
 
 
-def compare(now: dict[str, Any], before: dict[str, Any], records: list[Record], bounds: Bounds) -> list[dict[str, Any]]:
-    """A row {what, name, before, now, jumped} per number, in a fixed order; phrases only where they jumped."""
+def compare(now: dict[str, Any], before: dict[str, Any], texts: list[str], bounds: Bounds) -> list[dict[str, Any]]:
+    """A row {what, name, before, now, jumped} per number, in a fixed order; phrases only where they jumped.
+
+    `texts`: the `sample` that `now` was described by.
+    """
     rows: list[dict[str, Any]] = []
 
     def row(what: str, name: str, old: float, new: float, jumped: bool) -> None:
@@ -85,7 +94,7 @@ def compare(now: dict[str, Any], before: dict[str, Any], records: list[Record], 
         for gram, share in now["phrases"].items()
         if share - before["phrases"].get(gram, 0.0) > bounds.phrase  # one that is not remembered stood in less than KEPT
     }
-    for phrase, share in _whole(risen, _sample(records)):
+    for phrase, share in _whole(risen, texts):
         row("phrase", phrase, min(before["phrases"].get(phrase[:GRAM], 0.0), share), share, True)
     return rows
 

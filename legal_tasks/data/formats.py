@@ -21,7 +21,10 @@ def clean_text(text: str) -> str:
     """Mark-up and invisible characters off, legal text exact."""
     text = re.sub(r"[\ufeff\u200b-\u200f\u2060\u00ad]", "", text).replace("\r\n", "\n").replace("\xa0", " ")
     text = re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.S)
-    text = re.sub(r"<!--.*?-->|</?(?:p|br|div|span|b|strong|u|font)\b[^<>]*>", "", text, flags=re.S)
+    if "<" in text:
+        text = re.sub(r"<!--.*?-->|</?(?:p|br|div|span|b|strong|u|font)\b[^<>]*>", "", text, flags=re.S)
+    if "\n" not in text:
+        return text.strip()
     return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", text)).strip()
 
 

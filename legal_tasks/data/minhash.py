@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
@@ -12,28 +12,59 @@ from legal_tasks.data.dedupe import GRAM
 
 PERMUTATIONS, BANDS = 128, 32
 PER_BAND = 24  # earlier texts of one band that a text is compared with
-CHUNK = 5000  # texts that are sketched at once
+CHUNK, CHARACTERS = 5000, 2_000_000  # texts, and characters of theirs, that are sketched at once
+KEPT = 1 << 24  # hashes of grams, 128 MiB
 PLANES = 0x32000  # code points up to CJK extension H
 _MIX = numpy.uint64(0x9E3779B97F4A7C15)
-_NO_BANDS = numpy.zeros((0, BANDS), dtype=numpy.uint64)
+_NO_KEYS = numpy.zeros(0, dtype=numpy.uint64)
 
 
 def candidates(texts: Sequence[str], seed: int) -> Iterator[tuple[int, list[int]]]:
-    """(place, earlier places that share a band of the sketch) of the places that have any, in order."""
-    bands = numpy.concatenate([_bands(texts[at : at + CHUNK], seed) for at in range(0, len(texts), CHUNK)] or [_NO_BANDS])
-    found: dict[int, set[int]] = defaultdict(set)
-    for column in bands.T:
-        order = numpy.argsort(column, kind="stable")
+    """(place, earlier places that share a band of the sketch) of the places that have any, in order.
+
+    Texts are read once, in order. Memory: about 300 bytes per text, however many candidates there are.
+    """
+    count = len(texts)
+    columns: list[numpy.ndarray] = [numpy.zeros(count, dtype=numpy.uint64) for _ in range(BANDS)]
+    at = 0
+    for part in _chunks(texts):
+        keys = _bands(part, seed)
+        for column, values in zip(columns, keys.T, strict=True):
+            column[at : at + len(part)] = values
+        at += len(part)
+    orders, starts = [], []
+    before = numpy.zeros((BANDS, count), dtype=numpy.uint8)  # how many members of its bucket a text is compared with
+    for band in range(BANDS):
+        column, columns[band] = columns[band], _NO_KEYS
+        order = numpy.argsort(column, kind="stable").astype(numpy.int32)
         ordered = column[order]
-        same = ordered[1:] == ordered[:-1]
-        edges = numpy.flatnonzero(numpy.diff(numpy.concatenate(([0], same.view(numpy.int8), [0]))))
-        for start, end in zip(edges[::2], edges[1::2], strict=True):
-            members = order[start : end + 1].tolist()
-            if column[members[0]]:  # 0: a text without grams
-                for number, place in enumerate(members[1:], 1):
-                    found[place].update(members[: min(number, PER_BAND)])
-    for place in sorted(found):
-        yield place, sorted(found[place])
+        first = numpy.concatenate(([True], ordered[1:] != ordered[:-1])) if count else numpy.zeros(0, dtype=bool)
+        begin = numpy.maximum.accumulate(numpy.where(first, numpy.arange(count), 0)).astype(numpy.int32)
+        number = numpy.minimum(numpy.arange(count) - begin, PER_BAND).astype(numpy.uint8)
+        before[band, order] = numpy.where(ordered == 0, 0, number)  # 0: a text without grams
+        start = numpy.zeros(count, dtype=numpy.int32)
+        start[order] = begin
+        orders.append(order)
+        starts.append(start)
+    for place in numpy.flatnonzero(before.any(axis=0)).tolist():
+        found: set[int] = set()
+        for band in numpy.flatnonzero(before[:, place]).tolist():
+            begin = starts[band][place]
+            found.update(orders[band][begin : begin + before[band, place]].tolist())
+        yield place, sorted(found)
+
+
+def _chunks(texts: Sequence[str]) -> Iterator[list[str]]:
+    part: list[str] = []
+    size = 0
+    for place in range(len(texts)):
+        part.append(texts[place])
+        size += len(part[-1])
+        if len(part) == CHUNK or size >= CHARACTERS:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
 
 
 def _bands(texts: Sequence[str], seed: int) -> numpy.ndarray:
@@ -52,10 +83,33 @@ def _bands(texts: Sequence[str], seed: int) -> numpy.ndarray:
     return keys
 
 
-@lru_cache(maxsize=20000)
 def tokens(text: str) -> numpy.ndarray:
     """The text's different grams as sorted 64-bit hashes."""
     return numpy.unique(_gram_hashes([text])[0])
+
+
+def gram_hashes(text: str) -> numpy.ndarray:
+    """The hash of each of the text's grams in order, repeated ones too."""
+    return _gram_hashes([text])[0]
+
+
+class Tokens:
+    """`tokens` of texts by their place; the last ones used are kept, up to KEPT hashes."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.texts = texts
+        self.kept: OrderedDict[int, numpy.ndarray] = OrderedDict()
+        self.size = 0
+
+    def __getitem__(self, place: int) -> numpy.ndarray:
+        if place in self.kept:
+            self.kept.move_to_end(place)
+            return self.kept[place]
+        found = self.kept[place] = tokens(self.texts[place])
+        self.size += len(found)
+        while self.size > KEPT and len(self.kept) > 1:
+            self.size -= len(self.kept.popitem(last=False)[1])
+        return found
 
 
 @lru_cache(maxsize=1)

@@ -73,10 +73,15 @@ def _deliver(output: Path, records: Path, check: Path, split: Path, day: datetim
     for name in ("dataset", "alpaca"):
         shutil.copytree(split / name, output / name)
     shutil.copyfile(check / "profile.json", output / "profile.json")
-    splits = {name: list(read_records(split / f"{name}.jsonl")) for name in ("train", "validation")}
+    tally, halves = card.Tally(), {}
+    for name in ("train", "validation"):
+        before = tally.records
+        for record in read_records(split / f"{name}.jsonl"):
+            tally.add(record)
+        halves[name] = tally.records - before
     changes = json.loads((check / "changes.json").read_text("utf-8"))
-    facts = check_step.facts(records, [record for part in splits.values() for record in part], changes, day.isoformat())
-    facts.halves = {name: len(part) for name, part in splits.items()}
+    facts = check_step.facts(records, tally, changes, day.isoformat())
+    facts.halves = halves
     card.write(output, facts)
 
 

@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from typing import Any
@@ -18,6 +19,7 @@ BINARY = ("docx", "pdf", "parquet")
 FORMATS = ("json", "jsonl", "csv", "html", "md", "txt", *BINARY)
 LONGEST = 5_000_000  # characters of one item; a longer one is no document
 MOST_ROW_LINES = 500  # lines of one row of a CSV
+PARQUET_ROWS = 10_000  # rows that are in memory at once
 SAMPLE = 100_000  # characters by which an encoding is judged
 BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
@@ -50,14 +52,15 @@ def binary_form(data: bytes) -> str | None:
     return None
 
 
-def binary_pieces(data: bytes, form: str) -> list[Piece]:
+def binary_pieces(data: bytes, form: str) -> Iterable[Piece]:
     """The text of a DOCX or PDF as one item, the rows of a Parquet file as mappings; Unreadable if the library cannot."""
     try:
         if form == "parquet":
-            rows = _parquet_rows(data)
-            return [_piece(f"row {number}", row) for number, row in enumerate(rows, 1)] or [
-                Piece("", broken="the table is empty", reason="empty")
-            ]
+            for _ in _parquet_rows(data):  # all of it can be read, or nothing counts
+                pass
+            rows = enumerate(_parquet_rows(data), 1)
+            empty = Piece("", broken="the table is empty", reason="empty")
+            return _or((_piece(f"row {number}", row) for number, row in rows), empty)
         text = _docx_text(data) if form == "docx" else _pdf_text(data)
     except Unreadable:
         raise
@@ -91,10 +94,18 @@ def _pdf_text(data: bytes) -> str:
     return "\n".join(page.extract_text() for page in reader.pages)
 
 
-def _parquet_rows(data: bytes) -> list[dict[str, Any]]:
+def _parquet_rows(data: bytes) -> Iterator[dict[str, Any]]:
     import pyarrow.parquet
 
-    return pyarrow.parquet.read_table(io.BytesIO(data)).to_pylist()
+    for batch in pyarrow.parquet.ParquetFile(io.BytesIO(data)).iter_batches(PARQUET_ROWS):
+        yield from batch.to_pylist()
+
+
+def _or(found: Iterator[Piece], otherwise: Piece) -> Iterator[Piece]:
+    """What there is; if there is nothing, `otherwise`."""
+    first = next(found, otherwise)
+    yield first
+    yield from found
 
 
 def decode(data: bytes) -> tuple[str, str]:
@@ -186,15 +197,15 @@ def _is_csv(body: str) -> bool:
     return sum(len(row) == len(rows[0]) for row in rows[:-1]) >= max(1, (len(rows) - 1) // 2)
 
 
-def pieces(text: str, form: str) -> list[Piece]:
-    """All items of a file's text in order."""
+def pieces(text: str, form: str) -> Iterable[Piece]:
+    """All items of a file's text in order, each made when it is asked for."""
     text = text.lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     if form == "json":
         return _json_pieces(text)
     if form == "jsonl":
-        return [_line_piece(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+        return (line_piece(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip())
     if form == "csv":
-        return _csv_pieces(text)
+        return _or(_csv_pieces(text), Piece("", broken="a heading without rows", reason="empty"))
     if form == "html":
         text = html_text(text)
     return [_piece("", text)] if text.strip() else [Piece("", broken="the file is empty", reason="empty")]
@@ -259,10 +270,16 @@ class _Json:
         return value, end, self.faults
 
 
-def _line_piece(number: int, line: str) -> Piece:
+def too_long(number: int, size: int) -> Piece:
+    """A line that is no record, whatever it holds; `size` in characters."""
+    return Piece(f"line {number}", broken=f"a line of {size:,} characters", reason="too_long")
+
+
+def line_piece(number: int, line: str) -> Piece:
+    """The item of a line of JSON Lines; `number` from 1."""
     place = f"line {number}"
     if len(line) > 2 * LONGEST:
-        return Piece(place, broken=f"a line of {len(line):,} characters", reason="too_long")
+        return too_long(number, len(line))
     try:
         text = line.strip()
         value, end, faults = _Json().at(text, 0)
@@ -273,45 +290,52 @@ def _line_piece(number: int, line: str) -> Piece:
         return Piece(place, broken=f"not JSON: {error}")
 
 
-def _json_pieces(text: str) -> list[Piece]:
-    reader, start = _Json(), len(text) - len(text.lstrip())
+def _json_pieces(text: str) -> Iterable[Piece]:
+    start = len(text) - len(text.lstrip())
+    if text[start : start + 1] == "[":
+        return _or(_elements(text, start + 1), Piece("", broken="the list is empty", reason="empty"))
+    reader = _Json()
     try:
         value, end, faults = reader.at(text, start)
         if text[end:].strip():
             raise json.JSONDecodeError("more after its end", text, end)
-    except (json.JSONDecodeError, RecursionError) as error:
-        return _rescue(text, str(error))
-    if isinstance(value, dict):
-        inner = [part for part in value.values() if isinstance(part, list) and part and isinstance(unwrap(part[0]), dict)]
-        if len(value) == 1 and inner and not faults:
-            value = inner[0]
-    if not isinstance(value, list):
-        return [_piece("[0]", value, faults)]
-    if faults:
-        return _rescue(text, "")
-    empty = [Piece("", broken="the list is empty", reason="empty")]
-    return [_piece(f"[{number}]", part) for number, part in enumerate(value)] or empty
+    except (json.JSONDecodeError, RecursionError):
+        return _elements(text, text.find("[") + 1)
+    if isinstance(value, dict) and len(value) == 1 and not faults:
+        [part] = value.values()
+        if isinstance(part, list) and part and isinstance(unwrap(part[0]), dict):
+            return [_piece(f"[{number}]", one) for number, one in enumerate(part)]
+    return [_piece("[0]", value, faults)]
 
 
-def _rescue(text: str, why: str) -> list[Piece]:
-    """The whole elements of a broken JSON list; what cannot be read is one broken item per gap."""
-    reader, found, place, number = _Json(), [], text.find("[") + 1, 0
+def _elements(text: str, place: int) -> Iterator[Piece]:
+    """The elements of a JSON list from `place` on; of a broken list the whole ones, and one broken item per gap."""
+    reader, number = _Json(), 0
     while True:
         place = _skip(text, place)
         if place >= len(text) or text[place] == "]":
             if place >= len(text):
-                found.append(Piece(f"[{number}]", broken=f"the list ends before its bracket: {why}"))
-            return found
+                yield Piece(f"[{number}]", broken=f"the list ends before its bracket: {_fault(text)}")
+            return
         try:
             value, place, faults = reader.at(text, place)
-            found.append(_piece(f"[{number}]", value, faults))
+            yield _piece(f"[{number}]", value, faults)
         except (json.JSONDecodeError, RecursionError) as error:
-            found.append(Piece(f"[{number}]", broken=f"not JSON: {error}"))
+            yield Piece(f"[{number}]", broken=f"not JSON: {error}")
             onward = re.compile(r"\n\s*[{\[]|(?<=\}),\s*(?=\{)").search(text, place + 1)
             if onward is None:
-                return found
+                return
             place = onward.start() + 1
         number += 1
+
+
+def _fault(text: str) -> str:
+    """What the decoder says of the whole text."""
+    try:
+        json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        return str(error)
+    return ""
 
 
 def _skip(text: str, place: int) -> int:
@@ -320,10 +344,9 @@ def _skip(text: str, place: int) -> int:
     return place
 
 
-def _csv_pieces(text: str) -> list[Piece]:
+def _csv_pieces(text: str) -> Iterator[Piece]:
     csv.field_size_limit(2 * LONGEST)
     lines = text.split("\n")
-    found: list[Piece] = []
     header: list[str] = []
     place = number = 0
     while place < len(lines):
@@ -332,9 +355,8 @@ def _csv_pieces(text: str) -> list[Piece]:
             header = [cell.strip() or f"column{n}" for n, cell in enumerate(cells)]
         elif cells is None or any(cell.strip() for cell in cells):
             number += 1
-            found.append(_row_piece(number, header, cells))
+            yield _row_piece(number, header, cells)
         place += used
-    return found or [Piece("", broken="a heading without rows", reason="empty")]
 
 
 def _csv_record(lines: list[str], place: int, width: int) -> tuple[list[str] | None, int]:

@@ -163,4 +163,19 @@ def test_bad_values_are_named(capsys):
     with pytest.raises(StepError, match="--older-than-days must be 0 or more, got -1"):
         gc.Policy(older_than_days=-1)
     assert gc.main(["--parts", "store,attic"]) == 2
-    assert "--parts attic: allowed are store, logs, airflow, mlflow" in capsys.readouterr().err
+    assert "--parts attic: allowed are store, documents, logs, airflow, mlflow" in capsys.readouterr().err
+
+
+def test_what_is_remembered_of_documents_goes_by_age_and_size(seat, capsys):
+    from legal_tasks.data.memory import Memory
+
+    path = seat.store.root / ".documents" / "clean.sqlite"
+    assert gc.main(["--parts", "documents"]) == 0 and not path.exists()
+    for document in ("a", "b"):
+        memory = Memory(path)
+        memory.recall(document, "context", "text", lambda: "x" * 500)
+        memory.close()
+    dry = gc.collect_documents(gc.Policy(), dry_run=True, now=time.time() + 100 * DAY)
+    assert dry["removed"] == 1 and 500 < dry["freed_bytes"] < dry["total_bytes"]
+    assert gc.main(["--parts", "documents", "--grace-hours", "0", "--documents-gib", "0.0000001"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["documents"] == dry

@@ -55,6 +55,7 @@ def answers(tmp_path_factory):
         "profiles": [str(home / f"{name}.yaml") for name in profiles],
     }
     variables = {"LEXLOOP_VAR": "/data/var", "TEAM_HF_TOKEN": "canary-of-the-hub", "LEXLOOP_DB": "postgresql://u:canary@h/d"}
+    variables["LEXLOOP_REWRITE_KEY"] = "canary-of-the-endpoint"
     return ask(home, "places_probe.py", question, LEXLOOP_PROFILE=str(home / "good.yaml"), **variables)
 
 

@@ -1,5 +1,7 @@
 """What jumped since the month before is named; what did not is not."""
 
+from collections import Counter
+
 import pytest
 
 from legal_tasks.data import drift
@@ -19,8 +21,11 @@ def records(count, category="consultation", planted=0, start=0):
 
 def jumps(now, before, aside=(10, 10)):
     sources = [[{"name": "s", "in": 100, "set_aside": n}] for n in aside]
-    profile = drift.describe(before, sources[0], "2026-10-01")
-    return drift.explain(drift.compare(drift.describe(now, sources[1], "2026-11-01"), profile, now, BOUNDS))
+    texts = [drift.sample(part) for part in (before, now)]
+    counts = [Counter(record.category for record in part) for part in (before, now)]
+    then = drift.describe(counts[0], texts[0], sources[0], "2026-10-01")
+    profile = drift.describe(counts[1], texts[1], sources[1], "2026-11-01")
+    return drift.explain(drift.compare(profile, then, texts[1], BOUNDS))
 
 
 def test_an_ordinary_month_passes():

@@ -1,11 +1,13 @@
 """What is known of a document is used again; anything that could change the result makes it new."""
 
 import json
+import sqlite3
+import time
 
 import pytest
 import yaml
 
-from legal_tasks.data.memory import Memory
+from legal_tasks.data.memory import Memory, prune
 from legal_tasks.data.prepare import prepare
 
 pytest.importorskip("rensa")
@@ -32,6 +34,59 @@ def test_two_runs_share_a_memory(tmp_path):
     third = Memory(tmp_path / "m.sqlite")
     assert third.recall("d", "c", "文", lambda: 2) == 1
     third.close()
+
+
+DAY = 86400.0
+
+
+def month(path, started, *documents):
+    """A run that needs these documents; when it began is written back, so that it was so long ago."""
+    memory = Memory(path)
+    for name in documents:
+        memory.recall(name, "c", "文" * 100, lambda: "x" * 1000)
+    run = memory.run
+    memory.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE run SET started = ? WHERE number = ?", (started, run))
+    return memory.new
+
+
+def test_what_no_run_has_used_for_long_is_forgotten_and_the_newest_keeps_all_it_used(tmp_path):
+    path, now = tmp_path / "m.sqlite", 1e9
+    month(path, now - 200 * DAY, "a", "b")
+    month(path, now - 100 * DAY, "b", "c")
+    assert month(path, now - 95 * DAY, "c", "d") == {"d"}
+    dry = prune(path, 90 * DAY, None, 3 * DAY, dry_run=True, now=now)
+    assert prune(path, 90 * DAY, None, 3 * DAY, dry_run=False, now=now) == dry
+    assert dry.removed == 2 and 2 * 1000 < dry.freed_bytes < 2 * 1100  # a and b; the newest run is as old as 90 days too
+    assert month(path, now, "a", "b", "c", "d") == {"a", "b"}
+
+
+def test_above_the_size_the_longest_unused_goes_first(tmp_path):
+    path, now = tmp_path / "m.sqlite", 1e9
+    for age, name in ((60, "a"), (50, "b"), (40, "c")):
+        month(path, now - age * DAY, name)
+    assert prune(path, 90 * DAY, 2500, 3 * DAY, dry_run=False, now=now).removed == 1
+    assert prune(path, 90 * DAY, 0, 3 * DAY, dry_run=False, now=now).removed == 1
+    assert month(path, now, "a", "b", "c") == {"a", "b"}
+
+
+def test_what_a_run_under_way_has_used_stays(tmp_path):
+    path, now = tmp_path / "m.sqlite", time.time()
+    month(path, now - 200 * DAY, "a", "b")
+    under_way = Memory(path)
+    under_way.recall("a", "c", "文" * 100, lambda: "new")
+    under_way._flush()
+    month(path, now - 100 * DAY, "d")
+    assert prune(path, 90 * DAY, 0, 3 * DAY, dry_run=False, now=now).removed == 1
+    under_way.close()
+    assert month(path, now, "a", "b", "d") == {"b"}
+
+
+def test_a_file_of_an_earlier_version_is_taken_over(tmp_path):
+    with sqlite3.connect(tmp_path / "m.sqlite") as connection:
+        connection.execute("CREATE TABLE result (key BLOB PRIMARY KEY, value TEXT) WITHOUT ROWID")
+    assert month(tmp_path / "m.sqlite", 0.0, "a") == {"a"} and month(tmp_path / "m.sqlite", 0.0, "a") == set()
 
 
 def sources(folder, answers):

@@ -43,24 +43,24 @@ def test_content_tells_the_format(text, form):
 
 
 def test_one_element_lists_are_unwrapped_and_counted_as_one():
-    found = readers.pieces(json.dumps([[{"q": 1}], [[{"q": 2}]], {"q": 3}]), "json")
+    found = list(readers.pieces(json.dumps([[{"q": 1}], [[{"q": 2}]], {"q": 3}]), "json"))
     assert [piece.fields for piece in found] == [{"q": 1}, {"q": 2}, {"q": 3}]
 
 
 def test_a_truncated_list_keeps_its_whole_elements_and_tells_of_the_rest():
     text = json.dumps([{"q": "甲"}, {"q": "乙"}, {"q": "丙"}], ensure_ascii=False, indent=1)[:-12]
-    found = readers.pieces(text, "json")
+    found = list(readers.pieces(text, "json"))
     assert [piece.fields for piece in found if piece.fields] == [{"q": "甲"}, {"q": "乙"}]
     assert [piece.broken is not None for piece in found] == [False, False, True]
 
 
 def test_a_broken_line_does_not_cost_its_neighbours():
-    found = readers.pieces('{"q": 1}\n{"q": \n{"q": 3}\n', "jsonl")
+    found = list(readers.pieces('{"q": 1}\n{"q": \n{"q": 3}\n', "jsonl"))
     assert [piece.broken is None for piece in found] == [True, False, True]
 
 
 def test_csv_with_mark_multi_line_cell_and_unnamed_column():
-    found = readers.pieces('\ufeff,question,A\n1,"第一行\n第二行",甲\n2,短\n', "csv")
+    found = list(readers.pieces('\ufeff,question,A\n1,"第一行\n第二行",甲\n2,短\n', "csv"))
     assert found[0].fields == {"column0": "1", "question": "第一行\n第二行", "A": "甲"}
     assert found[1].broken
 
@@ -111,14 +111,14 @@ def test_parquet_rows_are_items():
 
 def test_a_name_said_twice_and_nan_cost_their_element_only():
     text = '[{"q": "甲"}, {"q": 1, "q": 2}, {"q": NaN}, {"q": "丁"}]'
-    found = readers.pieces(text, "json")
+    found = list(readers.pieces(text, "json"))
     assert [piece.fields and piece.fields["q"] for piece in found] == ["甲", None, None, "丁"]
     assert [piece.reason for piece in found if piece.broken] == ["ambiguous", "ambiguous"]
-    assert readers.pieces('{"q": 1, "q": 2}\n{"q": 3}\n', "jsonl")[0].reason == "ambiguous"
+    assert next(iter(readers.pieces('{"q": 1, "q": 2}\n{"q": 3}\n', "jsonl"))).reason == "ambiguous"
 
 
 def test_a_stray_quote_costs_its_row_only():
-    found = readers.pieces('q,a\n甲,"乙\n丙,丁\n"戊\n己",庚\n', "csv")
+    found = list(readers.pieces('q,a\n甲,"乙\n丙,丁\n"戊\n己",庚\n', "csv"))
     assert [piece.fields for piece in found if piece.fields] == [{"q": "丙", "a": "丁"}, {"q": "戊\n己", "a": "庚"}]
     assert [piece.broken is not None for piece in found] == [True, False, False]
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from legal_tasks.data.variants import is_variant
+from legal_tasks.data.variants import is_slipped, is_variant
 
 FORM = (
     "甲方{name}将位于{place}的房屋租给乙方，月租金{rent}元，租期自{day}起。乙方应当按时支付租金，不得转租；"
@@ -38,3 +38,22 @@ def test_one_other_word_is_a_slip():
 
 def test_a_changed_number_is_a_variant():
     assert is_variant("罚款三千元，限期三十日内缴纳。", "罚款五千元，限期五十日内缴纳。")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_slips_do_not_make_another_filling_a_copy(seed):
+    dice, chars = random.Random(seed), list(ONE)
+    for place in dice.sample(range(len(chars)), 4):
+        chars[place] = "误"
+    assert is_variant("".join(chars), OTHER) and not is_slipped("".join(chars), OTHER)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_single_characters_that_differ_everywhere_make_a_slipped_copy(seed):
+    text, dice = ONE + OTHER, random.Random(seed)
+    chars = list(text)
+    for place in dice.sample(range(len(chars)), len(chars) * 3 // 100):
+        chars[place] = chr(dice.randrange(0x4E00, 0x9FA5))
+    parts = "".join(chars).split("。")
+    assert is_slipped(text, "".join(chars)) and is_slipped(text, "。".join(parts[2:] + parts[:2]))
+    assert not is_slipped(text, ONE)
