@@ -38,7 +38,7 @@ def quantise(
     `group_size` are refused, because engines read whole groups only.
     """
     check_shapes(model, group_size)
-    os.environ["GPTQMODEL_CPU_WORKERS"] = str(workers)
+    os.environ["GPTQMODEL_CPU_WORKERS"] = str(max(2, workers))  # its loader takes two of them, on one processor too
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
