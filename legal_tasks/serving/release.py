@@ -97,8 +97,8 @@ def run(params: Params) -> Report:
     # The version exists before it serves, so that the gateway names it; the aliases follow when it serves.
     tags |= {"gate": "refused, released all the same", "override": granted.sentence()} if granted else {}
     version = registry.register_model(digest, source, tags, {"challenger": digest}) or digest[:12]
-    model = {"digest": digest, "path": source, "version": version, "decision": str(params.decision.absolute())}
-    evidence = {"decision": tags["decision"], "dag_run": os.environ.get("LEXLOOP_DAG_RUN")}
+    model: dict[str, Any] = {"digest": digest, "path": source, "version": version, "decision": str(params.decision.absolute())}
+    evidence: dict[str, Any] = {"decision": tags["decision"], "dag_run": os.environ.get("LEXLOOP_DAG_RUN")}
     if granted is not None:
         model, evidence = model | {"override": granted.as_dict()}, evidence | {"override": granted.as_dict()}
     try:
