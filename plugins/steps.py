@@ -19,6 +19,7 @@ from turns import take_turn
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OWNER = "legal-llm"
+KEYS = {"LEXLOOP_JUDGE_API_KEY": "compare", "LEXLOOP_ENDPOINT_API_KEY": "evaluate"}  # secret -> the task that needs it
 
 
 def artifact(ti: Any, task_id: str) -> str:
@@ -91,6 +92,9 @@ def environment(task_id: str) -> dict[str, str]:
         or name.startswith(("LEXLOOP_", "SSL_CERT", "NO_PROXY", "no_proxy"))
     }
     passed.pop("LEXLOOP_DB", None)  # an address with a password
+    for name, user in KEYS.items():  # Airflow masks what is called API_KEY where it shows a task's environment
+        if task_id != user:
+            passed.pop(name, None)
     return {
         **passed,
         "PYTHONPATH": REPOSITORY,

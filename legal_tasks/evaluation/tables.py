@@ -64,10 +64,25 @@ def render_comparison(result: Mapping[str, Any]) -> str:
             ["格式", "套件", "合并模型", "压缩后", "相对损失", "同答", "题数"],
             [_compressed(name, part) for name, part in result["compression"].items()],
         )
+    text += render_judge(result["judge"]) if result.get("judge") else ""
     if moved:
         headings = ["套件", "类别", "原始模型", "微调后", "提升", "p (BH)", "题数"]
         text += "\n## 类别\n\n" + table(headings, moved)
     return text
+
+
+def render_judge(found: Mapping[str, Any]) -> str:
+    """What the judge said, as a section; no rule stands on it."""
+    rows = []
+    for suite, part in found["suites"].items():
+        if part.get("fault"):
+            rows.append([suite, "—", "—", "—", "—", "—", "—", part["fault"]])
+            continue
+        counts = [str(part[key]) for key in ("n", "win", "loss", "tie", "turned", "unread")]
+        rows.append([suite, *counts, f"{part['p']:.2g}"])
+    against = {"base": "原始模型", "champion": "在用模型"}[found["against"]]
+    headings = ["套件", "题数", "胜", "负", "平", "其中随次序而变", "无法读出", "p (符号检验)"]
+    return f"\n## 评审模型 {found['model']}：微调后对{against}（两种次序，仅供参考）\n\n" + table(headings, rows)
 
 
 def _compressed(name: str, part: Mapping[str, Any]) -> list[str]:
