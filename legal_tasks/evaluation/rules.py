@@ -155,11 +155,17 @@ def accuracy_rule(suite: str, part: Mapping[str, Any], limits: Thresholds) -> Ru
     """The share right of one domain suite must exceed the specification's bound, or the embedded exam's own."""
     bound = limits.domain_bound if part.get("embedded") else max(limits.domain_bound, SPECIFIED_ACCURACY)
     note = " (lowered for the embedded exam: see the profile's reason)" if bound < SPECIFIED_ACCURACY else ""
-    estimate, chance = part["challenger"], part.get("chance")
-    if chance is not None and estimate["low"] <= chance <= estimate["high"]:
-        note += f"; this is near chance ({percent(chance)})"
+    estimate = part["challenger"]
+    note += f"; this is near chance ({percent(part['chance'])})" if near_chance(part, "challenger") else ""
     name, what = f"domain accuracy ({suite})", f"accuracy on {suite}"
     return above(name, suite, estimate, bound, limits.domain_by, limits.min_items, what, note)
+
+
+def near_chance(part: Mapping[str, Any], role: str) -> bool:
+    """Whether guessing would explain what a role has right: the chance level lies in its interval, or above it."""
+    if part.get("kind") not in ("choice", "case") or part.get("chance") is None or not part.get(role):
+        return False
+    return bool(part[role]["low"] <= part["chance"])
 
 
 def collapse_rule(suite: str, part: Mapping[str, Any], limits: Thresholds) -> Rule:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from legal_tasks.evaluation.rules import near_chance
+
 NAMES = {
     "legal_exam": "法律考试（未见过的措辞）",
     "case_analysis": "案例分析",
@@ -28,6 +30,11 @@ def points(value: float | None) -> str:
     return "—" if value is None else f"{100 * value:+.1f}"
 
 
+def _share_of(part: Mapping[str, Any], role: str) -> str:
+    """A role's share with its interval; near chance is called so."""
+    return _share(part[role]) + ("，接近随机" if near_chance(part, role) else "")
+
+
 def _share(part: Mapping[str, Any] | None) -> str:
     return "—" if part is None else f"{percent(part['value'])} [{percent(part['low'])}, {percent(part['high'])}]"
 
@@ -44,8 +51,10 @@ def render_comparison(result: Mapping[str, Any]) -> str:
             faults.append(f"- {suite}: not comparable: {part['fault']}")
             continue
         name = NAMES.get(suite, suite)
-        cells = [_share(part["base"]), _share(part["challenger"]), _delta(part["gain"])]
-        rows.append([name, *cells, _share(part["champion"]), _delta(part["difference"]), percent(part["chance"]), str(part["n"])])
+        cells = [_share_of(part, "base"), _share_of(part, "challenger"), _delta(part["gain"])]
+        rows.append(
+            [name, *cells, _share_of(part, "champion"), _delta(part["difference"]), percent(part["chance"]), str(part["n"])]
+        )
         if "seen" in part:
             seen = part["seen"]
             wordings.append([suite, percent(part["challenger"]["value"]), str(part["n"])])
