@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from legal_tasks.evaluation import chinese
 from legal_tasks.evaluation.rules import near_chance
 from legal_tasks.evaluation.tables import MARKS, NAMES, number, percent, points, render_comparison, render_decision, table
 
@@ -80,12 +81,14 @@ def render_page(
 
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
     environment.filters |= {"percent": percent, "points": points, "number": number}
+    environment.filters |= {"chinese": chinese.say, "chinese_name": chinese.name_of}
     suites = {name: part for name, part in comparison["suites"].items() if not part.get("fault")}
     if comparison.get("domain") and not comparison["domain"].get("fault"):
         suites = {"domain": comparison["domain"], **suites}
     shown, left_out = choose(rows)
     return environment.get_template("report.html").render(
         decision=decision,
+        reasons=chinese.reasons(decision),
         suites=suites,
         faults={name: part["fault"] for name, part in comparison["suites"].items() if part.get("fault")},
         compression=comparison.get("compression", {}),

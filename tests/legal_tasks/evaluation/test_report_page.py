@@ -12,9 +12,9 @@ import pytest
 pytest.importorskip("scipy")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright comes with the ml environment")
 
+from tests.legal_tasks.evaluation.test_gate import comparison, decide  # noqa: E402
 from tests.legal_tasks.evaluation.test_report import TABLES, lines  # noqa: E402
 from tests.legal_tasks.evaluation.test_report import report as reports  # noqa: E402
-from tests.legal_tasks.evaluation.test_gate import comparison, decide  # noqa: E402
 from tests.plugins.servers import http_server  # noqa: E402
 
 pytestmark = pytest.mark.slow
@@ -80,6 +80,7 @@ def test_it_opens_on_the_items_that_differ_and_keeps_the_filter_in_its_address(o
 def test_it_is_chinese_or_english_and_never_both(open_page):
     page = open_page()
     assert page.locator("#verdict").inner_text() == "可以发布"
+    assert "must exceed" not in page.locator("#rules").inner_text()
     picture(page, "report")
     page.locator("#language").click()
     assert page.locator("#verdict").inner_text() == "May be released"
