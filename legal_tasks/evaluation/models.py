@@ -154,12 +154,13 @@ def evaluate_loaded(
         if not (items / f"{name}.jsonl").is_file():
             raise StepError(f"there is no suite {name} in {items}; there are {', '.join(suites_in(items)) or 'none'}")
     template = template_hash(tokenizer)
-    scorer = Scorer(model, tokenizer, tell=_Parts(tell, _count_parts(items, suites, how)) if tell else None)
+    parts = _Parts(tell, _count_parts(items, suites, how)) if tell else None
+    scorer = Scorer(model, tokenizer, tell=parts)
     generated = max(1, min(how.new_tokens, scorer.max_length // 2))
     lm = as_lm(scorer)
     with _quiet():
         own = [_task(name, items, how, tokenizer.eos_token, generated) for name in suites]
-        samples = _answer(lm, own, how, scorer.unfinished, say)
+        samples = _answer(lm, own, how, scorer.unfinished, parts)
         stock = {name: run_stock(lm, name, folder, how.shots) for name, folder in stock_folders(items).items()}
     found = {name: _rows(name, samples[name], scorer.unfinished) for name in suites} | {
         n: _stock_rows(s) for n, s in stock.items()
@@ -236,13 +237,15 @@ def _task(suite: str, items: Path, how: How, end: str, new_tokens: int) -> Any:
     return ConfigurableTask(config=config)
 
 
-def _answer(lm: Any, tasks: list[Any], how: How, unfinished: set[tuple[str, int]], say: Tell) -> dict[str, list[dict[str, Any]]]:
+def _answer(
+    lm: Any, tasks: list[Any], how: How, unfinished: set[tuple[str, int]], tell: Callable[[int, int], None] | None
+) -> dict[str, list[dict[str, Any]]]:
     """Samples of the tasks; where an endpoint is named it gives the answers in words, and the weights the likelihoods."""
     if how.endpoint is None:
         return _run(lm, tasks) if tasks else {}
     spoken = [task for task in tasks if task.config.output_type == "generate_until"]
     scored = [task for task in tasks if task.config.output_type != "generate_until"]
-    served = endpoint.as_lm(how.endpoint, unfinished, lambda done, total: say(done / total, "served answers"))
+    served = endpoint.as_lm(how.endpoint, unfinished, tell)
     return {**(_run(lm, scored) if scored else {}), **(_run(served, spoken) if spoken else {})}
 
 
