@@ -214,7 +214,7 @@ async def ask_for_override(request: Request) -> Response:
     )
 
 
-@app.post("/override/confirm")
+@app.post("/override-confirm")
 async def confirm_override(request: Request) -> Response:
     """The second person's part; the retrain's release then runs again."""
     from legal_tasks.serving import override
@@ -254,7 +254,7 @@ async def settle(user: Any, change: Callable[[Any], Any]) -> Response:
         await run_in_threadpool(lambda: change(Database()))
     except (StepError, ArtifactError) as error:
         return HTMLResponse(await run_in_threadpool(render, user, str(error)), 409, headers=HEADERS)
-    return RedirectResponse("page", 303, headers=HEADERS)
+    return RedirectResponse("page", 303, headers=HEADERS)  # relative: Airflow may live below a prefix
 
 
 async def release_again(token: str | None, row: Any) -> str:

@@ -54,6 +54,9 @@ assert skipped.status_code == 200, skipped.text
 REASON = "The court's new form is due on Monday."
 
 
+visited = []
+
+
 def page(name):
     return users[name].get("/legal-models/page").text
 
@@ -66,6 +69,9 @@ def token_of(name):
 def post(name, path="override", **form):
     given = {"run": RUN, "token": token_of(name), "reason": REASON} | form
     answered = users[name].post(f"/legal-models/{path}", data={key: text for key, text in given.items() if text is not None})
+    if answered.next_request is not None:
+        followed = users[name].get(answered.next_request.url)
+        visited.append(f"{followed.status_code} {followed.url.path}")
     return answered.status_code, answered.text
 
 
@@ -90,12 +96,13 @@ answer["viewer sees a form"] = "<form" in page("eve")
 answer["asked"] = post("alice")[0]
 answer["alice's page"], answer["bob's page"] = page("alice"), page("bob")
 number = re.search(r'name="number" value="(\d+)"', answer["bob's page"])[1]
-refused["the same person"] = post("alice", "override/confirm", number=number, token=sign("alice"))[0]
-refused["confirm without token"] = post("bob", "override/confirm", number=number, token=None)[0]
-refused["confirm as viewer"] = post("eve", "override/confirm", number=number, token=sign("eve"))[0]
-refused["no number"] = post("bob", "override/confirm", number="x")[0]
+refused["the same person"] = post("alice", "override-confirm", number=number, token=sign("alice"))[0]
+refused["confirm without token"] = post("bob", "override-confirm", number=number, token=None)[0]
+refused["confirm as viewer"] = post("eve", "override-confirm", number=number, token=sign("eve"))[0]
+refused["no number"] = post("bob", "override-confirm", number="x")[0]
 answer["still"] = state()
-answer["confirmed"] = post("bob", "override/confirm", number=number)[0]
+answer["confirmed"] = post("bob", "override-confirm", number=number)[0]
+answer["shown"] = visited
 answer["after"] = state()
 log = api.get("/eventLogs", params={"dag_id": DAG, "event": "post_clear_task_instances"}).json()["event_logs"]
 answer["log"] = [entry["owner"] for entry in log]

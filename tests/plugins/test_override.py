@@ -12,6 +12,11 @@ from tests.plugins.orchestrator import ask, command
 from tests.plugins.runs import retrain
 
 RUN = "manual__refused"
+PAGE = """<!doctype html><h1>不予发布 Refused</h1><p id="reach"></p><script>
+let reach = "the session is within reach";
+try { document.cookie; } catch { reach = "the session is out of reach"; }
+document.getElementById("reach").textContent = reach;
+</script>"""
 
 
 def finished(store, step, files):
@@ -23,17 +28,23 @@ def finished(store, step, files):
     return store.get_or_make(step, {}, {}, fill)
 
 
+def refused_run(var):
+    """A retrain whose model the gate refused, with its artifacts; the candidate's artifact."""
+    store = artifacts.Store(var / "store")
+    decision = {"decision": "refused", "reasons": ["general ability: fail"], "domain": [], "metrics": {}}
+    gate = finished(store, "evaluation.gate", {"decision.json": json.dumps(decision), "report.html": PAGE})
+    candidate = finished(store, "compression.compress", {"model.safetensors": "weights"})
+    compress = {"artifact": str(candidate.path), "report": {"formats": {}}}
+    skipped = {"skipped": True, "reason": "refused: general ability"}
+    retrain(var, RUN, "2026-11", 1_793_500_000.0, gate.path, compress=compress, release=skipped)
+    return candidate
+
+
 @pytest.fixture(scope="module")
 def answered(tmp_path_factory):
     """(what the probe saw, the release history afterwards, digest of the candidate)."""
     home = tmp_path_factory.mktemp("home")
-    store = artifacts.Store(home / "var" / "store")
-    decision = {"decision": "refused", "reasons": ["general ability: fail"], "domain": [], "metrics": {}}
-    gate = finished(store, "evaluation.gate", {"decision.json": json.dumps(decision), "report.html": "<h1>Refused</h1>"})
-    candidate = finished(store, "compression.compress", {"model.safetensors": "weights"})
-    compress = {"artifact": str(candidate.path), "report": {"formats": {}}}
-    skipped = {"skipped": True, "reason": "refused: general ability"}
-    retrain(home / "var", RUN, "2026-11", 1_793_500_000.0, gate.path, compress=compress, release=skipped)
+    candidate = refused_run(home / "var")
     folders = {"AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "dags")}
     for argv in (["db", "migrate"], ["dags", "reserialize"]):
         done = command(home, ["-m", "airflow", *argv], **folders)
@@ -66,6 +77,7 @@ def test_every_other_way_is_refused(answered):
 def test_two_users_override_and_both_stand_in_the_history_with_the_reason(answered):
     seen, history, digest = answered
     assert (seen["asked"], seen["confirmed"]) == (303, 303)
+    assert seen["shown"] == ["200 /legal-models/page"] * 2
     assert [(line.event, line.actor, line.evidence["reason"]) for line in history] == [
         ("override asked", "alice", "The court's new form is due on Monday."),
         ("override confirmed", "bob", "The court's new form is due on Monday."),
@@ -76,8 +88,8 @@ def test_two_users_override_and_both_stand_in_the_history_with_the_reason(answer
 def test_the_second_user_is_asked_and_the_first_is_told_to_wait(answered):
     alice, bob = answered[0]["alice's page"], answered[0]["bob's page"]
     assert "alice wants it released against this recommendation" in alice and "court&#39;s new form" in alice
-    assert "override/confirm" not in alice and "A second person" in alice
-    assert "override/confirm" in bob
+    assert "override-confirm" not in alice and "A second person" in alice
+    assert "override-confirm" in bob
 
 
 def test_the_release_runs_again_in_the_name_of_who_confirmed(answered):
@@ -93,6 +105,6 @@ def test_the_report_is_shown_to_who_may_read_runs_out_of_reach_of_the_session(an
         "nobody": 401,
         "other": 404,
     }
-    assert seen["eve"]["text"] == "<h1>Refused</h1>"
+    assert seen["eve"]["text"] == PAGE
     policy = seen["eve"]["headers"]["content-security-policy"]
     assert policy.startswith("sandbox allow-scripts;") and "allow-same-origin" not in policy
