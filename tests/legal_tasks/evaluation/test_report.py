@@ -8,6 +8,7 @@ pytest.importorskip("scipy")
 pytest.importorskip("jinja2")
 
 from legal_tasks.evaluation import compare, report  # noqa: E402
+from legal_tasks.serving import override  # noqa: E402
 from tests.legal_tasks.evaluation.exam import make_item, make_rows  # noqa: E402
 from tests.legal_tasks.evaluation.test_gate import comparison, decide, suite  # noqa: E402
 
@@ -149,3 +150,9 @@ def test_the_judges_verdicts_stand_on_the_page():
     place = words.index("lecard")
     assert words[place : place + 8] == ["lecard", "50", "21", "13", "16", "9", "0", "0.23"]
     assert "| lecard | 50 | 21 | 13 | 16 | 9 | 0 | 0.23 |" in report.render_text(decide(), found, [])
+
+
+def test_the_page_has_one_place_for_an_override_right_under_the_verdict():
+    html = page()
+    assert html.count(override.MARK) == 1
+    assert html.index('id="verdict"') < html.index(override.MARK) < html.index('id="rules"')
