@@ -12,6 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from legal_tasks import retrain
+from legal_tasks.artifacts import MANIFEST, digest_path
+from legal_tasks.serving import override
+from legal_tasks.serving.override import Override
+from legal_tasks.serving.state import Database
 from legal_tasks.step import var_folder
 
 STATES = ("released", "refused", "unchanged", "failed", "under way")
@@ -39,6 +43,10 @@ class Row:
     sizes: dict[str, int] = field(default_factory=dict)
     version: str = ""
     mlflow: str = ""
+    gate: str = ""  # folder of the gate's artifact, with the report
+    candidate: str = ""  # folder of the compressed model
+    against: str = ""  # who released it against the gate's recommendation, and why
+    report: str = ""  # folder with report.html: the gate's, or the release's where it marks an override
 
 
 @dataclass
@@ -50,6 +58,18 @@ class Production:
     since: float | None
     by: str
     why: list[str]
+    against: str = ""  # as in Row
+
+
+@dataclass
+class Asked:
+    """Somebody wants a refused model in production and waits for a second person; `user` is the id of who asked."""
+
+    number: int
+    by: str
+    user: str
+    reason: str
+    at: float
 
 
 @dataclass
@@ -66,6 +86,7 @@ class Overview:
     rows: list[Row]  # newest first
     production: Production | None
     changes: list[Change]  # newest first
+    asked: dict[str, Asked] = field(default_factory=dict)  # run -> override that waits for a second person
 
     def refusals(self, most: int = 5) -> list[Row]:
         return [row for row in self.rows if row.state == "refused"][:most]
@@ -115,10 +136,21 @@ def row_of(folder: Path) -> Row | None:
         row.reasons = reasons[:1]
     formats = (notes.get("compress", {}).get("report") or {}).get("formats") or {}
     row.sizes = {name: formats[name]["size_bytes"] for name in FORMATS if name in formats}
-    row.version = str((notes.get("release", {}).get("report") or {}).get("version", ""))
+    row.gate = str(notes.get("gate", {}).get("artifact") or "")
+    row.candidate = str(notes.get("compress", {}).get("artifact") or "")
+    released = notes.get("release", {}).get("report") or {}
+    row.version, row.against = str(released.get("version", "")), str(released.get("override") or "")
+    row.report = str(notes["release"].get("artifact") or row.gate) if row.against else row.gate
     links = [notes[task]["mlflow_run_url"] for task in ("gate", "train", "collect") if notes.get(task, {}).get("mlflow_run_url")]
     row.mlflow = links[0] if links else ""
     return row
+
+
+def find(var: Path, run: str) -> Row | None:
+    """The retrain of this run id; None where there is none."""
+    name = run.replace("/", "_")
+    folder = var / "runs" / name
+    return row_of(folder) if name.strip(".") and folder.is_dir() else None
 
 
 def fill_accuracy(row: Row, decision: dict[str, Any]) -> None:
@@ -134,8 +166,6 @@ def fill_accuracy(row: Row, decision: dict[str, Any]) -> None:
 
 def read_production(path: Path) -> tuple[Production | None, list[Change]]:
     """What serves and the history, from the release state; (None, []) where nothing was ever released."""
-    from legal_tasks.serving.state import Database
-
     if not path.is_file():
         return None, []
     database = Database(path)
@@ -146,7 +176,7 @@ def read_production(path: Path) -> tuple[Production | None, list[Change]]:
             event.event,
             str((event.after or {}).get("version", "")),
             str((event.after or {}).get("digest", "")),
-            str(event.evidence.get("reason", "")),
+            reason_of(event),
         )
         for event in reversed(history)
     ]
@@ -160,7 +190,30 @@ def read_production(path: Path) -> tuple[Production | None, list[Change]]:
     if asked and asked[-1].evidence.get("reason"):
         why = [str(asked[-1].evidence["reason"]), *why]
     by = asked[-1].actor if asked else ""
-    return Production(str(actual.get("version", "")), actual["digest"], last.at if last else None, by, why), changes
+    against = Override(**actual["override"]).sentence() if actual.get("override") else ""
+    return Production(str(actual.get("version", "")), actual["digest"], last.at if last else None, by, why, against), changes
+
+
+def reason_of(event: Any) -> str:
+    """What the history says about a line in words: of an override who, of anything else why."""
+    said = str(event.evidence.get("reason", ""))
+    if event.event.startswith("override"):
+        return f"{event.actor}: {said}"
+    return Override(**event.evidence["override"]).sentence() if event.evidence.get("override") else said
+
+
+def read_asked(path: Path, rows: list[Row]) -> dict[str, Asked]:
+    """{run: the override that somebody asked for and nobody has confirmed yet}, of refused rows."""
+    if not path.is_file():
+        return {}
+    database, found = Database(path), {}
+    for row in rows:
+        if row.state == "refused" and (Path(row.gate) / MANIFEST).is_file() and (Path(row.candidate) / MANIFEST).is_file():
+            event = override.pending(database, digest_path(row.gate), digest_path(row.candidate))
+            if event is not None:
+                asked = Asked(event.id, event.actor, event.evidence["user"], event.evidence["reason"], event.at)
+                found[row.run] = asked
+    return found
 
 
 def overview(var: Path | None = None) -> Overview:
@@ -169,4 +222,6 @@ def overview(var: Path | None = None) -> Overview:
     folders = sorted(path for path in (var / "runs").glob("*") if path.is_dir())
     rows = sorted(filter(None, map(row_of, folders)), key=lambda row: -row.at)
     production, changes = read_production(var / "release.sqlite")
-    return Overview(rows, production, changes)
+    found = Overview(rows, production, changes)
+    found.asked = read_asked(var / "release.sqlite", found.refusals())
+    return found

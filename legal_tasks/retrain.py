@@ -196,7 +196,8 @@ def decide(state: str, notes: dict[str, dict[str, Any]]) -> tuple[str, list[str]
             if reason.startswith("unchanged"):
                 return "unchanged", [reason]
             return "refused", _reasons(notes, reason)
-    return "released", _reasons(notes, "")
+    against = (notes.get("release", {}).get("report") or {}).get("override")
+    return "released", [*([against] if against else []), *_reasons(notes, "")]
 
 
 def _reasons(notes: dict[str, dict[str, Any]], reason: str) -> list[str]:

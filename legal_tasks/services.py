@@ -14,6 +14,7 @@ import argparse
 import base64
 import json
 import os
+import re
 import secrets
 import signal
 import socket
@@ -119,6 +120,15 @@ def admin_password() -> str:
     return json.loads(path.read_text("utf-8"))["admin"]
 
 
+def airflow_users() -> str:
+    """`name:role,...` of the simple auth manager: admin, and those that LEXLOOP_USERS adds."""
+    users = [part.strip() for part in os.environ.get("LEXLOOP_USERS", "").split(",") if part.strip()]
+    for user in users:
+        if not re.fullmatch(r"[\w.-]+:(viewer|user|op|admin)", user):
+            raise StepError(f"LEXLOOP_USERS: {user!r} is not name:role with a role of viewer, user, op or admin")
+    return ",".join(["admin:admin", *(user for user in users if not user.startswith("admin:"))])
+
+
 def environment() -> dict[str, str]:
     """What every service gets: places and the mark; keys stay in files."""
     var, ports = var_folder(), Ports.read()
@@ -148,6 +158,7 @@ def write_airflow_config() -> None:
         "REPOSITORY": REPOSITORY,
         "VAR": var,
         "EXECUTOR": os.environ.get("LEXLOOP_EXECUTOR", "LocalExecutor"),
+        "USERS": airflow_users(),
         # A % begins an interpolation in this format.
         "DB": postgres.airflow_address().replace("%", "%%"),
         "AIRFLOW_PORT": ports.airflow,

@@ -131,6 +131,8 @@ def skipped_release(folder: Path) -> list[str] | None:
 
 def release_events(history: list[Any]) -> Iterator[Event]:
     """Released, rolled back (to a model that has served before), and releases that failed."""
+    from legal_tasks.serving.override import Override
+
     served: set[str] = set()
     for entry in history:
         model = entry.after or {}
@@ -140,6 +142,8 @@ def release_events(history: list[Any]) -> Iterator[Event]:
             before = entry.before or {}
             if before:
                 lines.append(f"before: version {before.get('version') or str(before.get('digest'))[:12]}")
+            if model.get("override"):
+                lines.append(Override(**model["override"]).sentence())
             kind = "rolled_back" if digest in served else "released"
             served.add(digest)
             yield Event(f"{kind}|{entry.id}", entry.at, message(kind, lines))

@@ -1,12 +1,14 @@
-"""The page "Legal models" in Airflow's navigation: months, decisions, production. Read-only, behind Airflow's login.
+"""The page "Legal models" in Airflow's navigation, and the evaluation's report as a tab of a run, behind Airflow's login.
 
 Airflow puts no login before a plugin's page: `reader` verifies the session's token itself and asks the auth manager whether
-this user may read the retrain's runs.
+this user may read the retrain's runs. The page reads; the one thing that it writes is an override of a refusal, in two
+steps by two users (`legal_tasks.serving.override`).
 """
 
 from __future__ import annotations
 
 import datetime
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,18 +17,25 @@ from zoneinfo import ZoneInfo
 
 from airflow.plugins_manager import AirflowPlugin
 from fastapi import FastAPI, HTTPException, Request
-from fastapi.responses import HTMLResponse, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 PREFIX = "/legal-models"
 DAG = "monthly_retrain"
 ZONE = ZoneInfo("Asia/Shanghai")
 MOST_ROWS = 120
+TOKEN_S = 3600  # a form that lay open longer has to be loaded again
 HEADERS = {
     # Nothing from elsewhere, no script but our own; shown inside Airflow's own pages only.
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; frame-ancestors 'self'",
     "Cache-Control": "no-store",
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
+}
+# The report brings its own script: it runs in an origin of its own, where Airflow's session is out of its reach.
+REPORT_HEADERS = HEADERS | {
+    "Content-Security-Policy": "sandbox allow-scripts; default-src 'none'; style-src 'unsafe-inline'; "
+    "script-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'"
 }
 # Airflow's frame lets no link out of it (its sandbox has neither allow-popups nor allow-top-navigation), but it is of the same
 # origin: the page around opens the link. Can go when the frame allows popups.
@@ -49,26 +58,69 @@ WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 760, 260, 48, 14, 16, 34
 app = FastAPI(title="Legal models", docs_url=None, redoc_url=None, openapi_url=None)
 
 
+def session_token(request: Request) -> str | None:
+    """The JWT of the session: from the header, else from Airflow's cookie."""
+    from airflow.api_fastapi.auth.managers.base_auth_manager import COOKIE_NAME_JWT_TOKEN
+
+    scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
+    return bearer if scheme.lower() == "bearer" else request.cookies.get(COOKIE_NAME_JWT_TOKEN)
+
+
 async def reader(request: Request) -> Any:
     """The user of the session; 401 without a valid one, 403 where it may not read the retrain's runs."""
     from airflow.api_fastapi.app import get_auth_manager
-    from airflow.api_fastapi.auth.managers.base_auth_manager import COOKIE_NAME_JWT_TOKEN
-    from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
     from jwt import InvalidTokenError
 
-    scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
-    token = bearer if scheme.lower() == "bearer" else request.cookies.get(COOKIE_NAME_JWT_TOKEN)
+    token = session_token(request)
     if not token:
         raise HTTPException(401, "log in to Airflow first")
-    manager = get_auth_manager()
     try:
-        user = await manager.get_user_from_token(token)
+        user = await get_auth_manager().get_user_from_token(token)
     except InvalidTokenError:
         raise HTTPException(401, "the session has ended: log in to Airflow again") from None
-    details = DagDetails(id=DAG)
-    if not manager.is_authorized_dag(method="GET", access_entity=DagAccessEntity.RUN, details=details, user=user):
+    if not may(user, "GET"):
         raise HTTPException(403, f"you may not read the runs of {DAG}")
     return user
+
+
+def may(user: Any, method: Any, dag: str = DAG) -> bool:
+    """Whether Airflow lets this user read (GET) or change (PUT) the runs of a retrain."""
+    from airflow.api_fastapi.app import get_auth_manager
+    from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
+
+    manager, details = get_auth_manager(), DagDetails(id=dag)
+    return manager.is_authorized_dag(method=method, access_entity=DagAccessEntity.RUN, details=details, user=user)
+
+
+def signer() -> Any:
+    """Signs the forms' tokens with the API server's key, so that every worker knows them."""
+    from airflow.configuration import conf
+    from itsdangerous import URLSafeTimedSerializer
+
+    return URLSafeTimedSerializer(conf.get_mandatory_value("api", "secret_key"), salt="legal-models override")
+
+
+async def writer(request: Request) -> tuple[Any, Any, Any]:
+    """(user, row of the run, form) of a POST; 403 without this user's own token for this run, or with too small a role."""
+    from itsdangerous import BadSignature
+
+    from legal_tasks import months
+    from legal_tasks.step import var_folder
+
+    user, form = await reader(request), await request.form()
+    run = str(form.get("run", ""))
+    try:
+        signed = signer().loads(str(form.get("token", "")), max_age=TOKEN_S)
+    except BadSignature:
+        signed = None
+    if signed != [str(user.get_id()), run]:
+        raise HTTPException(403, "the form's token is missing, old or somebody else's: load the page again")
+    row = await run_in_threadpool(months.find, var_folder(), run)
+    if row is None:
+        raise HTTPException(404, f"there is no retrain {run}")
+    if not may(user, "PUT", row.dag):
+        raise HTTPException(403, f"you may not change the runs of {row.dag}")
+    return user, row, form
 
 
 @lru_cache
@@ -128,10 +180,8 @@ def picture(rows: list[Any]) -> dict[str, Any]:
 
 @app.get("/page", response_class=HTMLResponse)
 async def page(request: Request) -> HTMLResponse:
-    await reader(request)
-    from fastapi.concurrency import run_in_threadpool
-
-    return HTMLResponse(await run_in_threadpool(render), headers=HEADERS)
+    user = await reader(request)
+    return HTMLResponse(await run_in_threadpool(render, user), headers=HEADERS)
 
 
 @app.get("/links.js")
@@ -139,15 +189,105 @@ async def links() -> Response:
     return Response(LINKS, media_type="text/javascript")
 
 
-def render() -> str:
+@app.get("/report", response_class=HTMLResponse)
+async def report(request: Request, run: str) -> HTMLResponse:
+    """The evaluation's report of a run, as its artifact holds it."""
+    from legal_tasks import months
+    from legal_tasks.step import var_folder
+
+    await reader(request)
+    row = await run_in_threadpool(months.find, var_folder(), run)
+    path = Path(row.report) / "report.html" if row and row.report else None
+    if path is None or not path.is_file():
+        return HTMLResponse("<!doctype html><p>This run has no evaluation report (yet).</p>", 404, headers=REPORT_HEADERS)
+    return HTMLResponse(path.read_text("utf-8"), headers=REPORT_HEADERS)
+
+
+@app.post("/override")
+async def ask_for_override(request: Request) -> Response:
+    """The first person's part: the reason."""
+    from legal_tasks.serving import override
+
+    user, row, form = await writer(request)
+    return await settle(
+        user, lambda store: override.ask(store, *judged(row), *identity(user), reason=str(form.get("reason", "")))
+    )
+
+
+@app.post("/override-confirm")
+async def confirm_override(request: Request) -> Response:
+    """The second person's part; the retrain's release then runs again."""
+    from legal_tasks.serving import override
+
+    user, row, form = await writer(request)
+    number = str(form.get("number", ""))
+    answer = await settle(
+        user, lambda store: override.confirm(store, int(number) if number.isdecimal() else 0, *identity(user), about=judged(row))
+    )
+    if answer.status_code < 400:
+        trouble = await release_again(session_token(request), row)
+        if trouble:
+            shown = f"Confirmed. Airflow did not take up the release by itself ({trouble}): clear the run's task release."
+            return HTMLResponse(await run_in_threadpool(render, user, shown), headers=HEADERS)
+    return answer
+
+
+def judged(row: Any) -> tuple[Path, Path]:
+    """(decision, candidate) of a run: folders of artifacts."""
+    if row.state != "refused" or not row.gate or not row.candidate:
+        raise HTTPException(409, f"{row.run} is {row.state}: only a refusal can be overridden")
+    return Path(row.gate), Path(row.candidate)
+
+
+def identity(user: Any) -> tuple[str, str]:
+    """(id, name) as the auth manager knows a user."""
+    return str(user.get_id()), str(user.get_name())
+
+
+async def settle(user: Any, change: Callable[[Any], Any]) -> Response:
+    """Write to the release history and show the page again; 409 with the reason where that is not allowed."""
+    from legal_tasks.artifacts import ArtifactError
+    from legal_tasks.serving.state import Database
+    from legal_tasks.step import StepError
+
+    try:
+        await run_in_threadpool(lambda: change(Database()))
+    except (StepError, ArtifactError) as error:
+        return HTMLResponse(await run_in_threadpool(render, user, str(error)), 409, headers=HEADERS)
+    return RedirectResponse("page", 303, headers=HEADERS)  # relative: Airflow may live below a prefix
+
+
+async def release_again(token: str | None, row: Any) -> str:
+    """Clear the task release of the run through Airflow's own API, as the user who confirmed; what went wrong, or nothing."""
+    import httpx
+    from airflow.configuration import conf
+
+    body = {"dry_run": False, "only_failed": False, "dag_run_id": row.run, "task_ids": ["release"], "reset_dag_runs": True}
+    address = f"{conf.get_mandatory_value('api', 'base_url').rstrip('/')}/api/v2/dags/{quote(row.dag)}/clearTaskInstances"
+    try:
+        async with httpx.AsyncClient(timeout=30, trust_env=False, headers={"Authorization": f"Bearer {token}"}) as client:
+            answer = await client.post(address, json=body)
+    except httpx.TransportError as error:
+        return str(error) or type(error).__name__
+    return "" if answer.is_success else f"{answer.status_code}: {answer.text[:200]}"
+
+
+def render(user: Any, said: str = "") -> str:
+    """The page for this user; `said` stands above it."""
     from legal_tasks import months
 
     found = months.overview()
+    refusals, signs = found.refusals(), signer()
+    identifier = str(user.get_id())
     return template().render(
         production=found.production,
         rows=found.rows[:MOST_ROWS],
         hidden=max(0, len(found.rows) - MOST_ROWS),
-        refusals=found.refusals(),
+        refusals=refusals,
+        asked=found.asked,
+        user=identifier,
+        tokens={row.run: signs.dumps([identifier, row.run]) for row in refusals if row.gate and may(user, "PUT", row.dag)},
+        said=said,
         changes=found.changes[:12],
         picture=picture(found.months()),
     )
@@ -165,5 +305,11 @@ class LegalModelsPlugin(AirflowPlugin):
             "destination": "nav",
             "url_route": "legal-models",
             "nav_top_level": True,
-        }
+        },
+        {
+            "name": "Evaluation",
+            "href": f"{PREFIX}/report?run={{RUN_ID}}",
+            "destination": "dag_run",
+            "url_route": "evaluation-report",
+        },
     ]

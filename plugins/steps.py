@@ -19,6 +19,12 @@ from turns import take_turn
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OWNER = "legal-llm"
+# step -> secret of the worker's environment that it needs here; elsewhere a place's `secrets` name it
+KEYS = {
+    "data.clean": "LEXLOOP_REWRITE_KEY",
+    "evaluation.compare": "LEXLOOP_JUDGE_API_KEY",
+    "evaluation.harness": "LEXLOOP_ENDPOINT_API_KEY",
+}
 
 
 def artifact(ti: Any, task_id: str) -> str:
@@ -102,8 +108,9 @@ def environment(task_id: str) -> dict[str, str]:
         )
         or name.startswith(("LEXLOOP_", "SSL_CERT", "NO_PROXY", "no_proxy"))
     }
-    for secret in ("LEXLOOP_DB", "LEXLOOP_REWRITE_KEY"):  # a password, a key: Airflow shows what it passes
-        passed.pop(secret, None)
+    passed.pop("LEXLOOP_DB", None)  # an address with a password
+    for name in KEYS.values():
+        passed.pop(name, None)
     return {
         **passed,
         "PYTHONPATH": REPOSITORY,
@@ -115,6 +122,17 @@ def environment(task_id: str) -> dict[str, str]:
         "LEXLOOP_RESULT": f"{var}/runs/{run}/{task_id}.json",
         "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI", ""),
     }
+
+
+def hand_over(secret: str, then: Any) -> Any:
+    """A hook that gives a Bash task its secret when it begins: after Airflow has kept the rendered fields, which it shows."""
+
+    def begin_task(context: Any) -> None:
+        then(context)
+        if os.environ.get(secret):
+            context["task"].env = {**context["task"].env, secret: os.environ[secret]}
+
+    return begin_task
 
 
 def step(
@@ -137,6 +155,8 @@ def step(
     task_id = kwargs.pop("task_id", name.rsplit(".", 1)[-1])
     kwargs.setdefault("pre_execute", take_turn)
     place = where or places.place_of(name)
+    if name in KEYS and place.kind == "here":
+        kwargs["pre_execute"] = hand_over(KEYS[name], kwargs["pre_execute"])
     words = [shlex.quote(python(env)) if place.kind == "here" else "python", "-m", f"legal_tasks.{name}"]
     words += ["--profile", "{{ params.profile | quote }}", "{{ overrides(params, " + repr(fields or {}) + ") }}"]
     words.append("{{ recompute(params, " + repr(task_id) + ") }}")

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from legal_tasks.artifacts import canonical, sha256_text
-from legal_tasks.evaluation import paired
+from legal_tasks.evaluation import endpoint, judge, paired
 from legal_tasks.evaluation.items import GENERATED, Item, Row, read_items, read_lines, spread, write_lines
 from legal_tasks.evaluation.rules import real_exams
 from legal_tasks.evaluation.tables import render_comparison
-from legal_tasks.step import Input, Output, StepError, main
+from legal_tasks.step import Input, Output, StepError, main, progress
 
 VERSION = 4
 ROLES = ("base", "champion", "challenger")
@@ -33,15 +34,26 @@ class Params:
     evaluation: Annotated[Path, Input("folder made by evaluation.harness")]
     output: Annotated[
         Path,
-        Output("folder with comparison.json, comparison.md, matrix.jsonl, questions.jsonl and the challenger's answers.jsonl"),
+        Output(
+            "folder with comparison.json, comparison.md, matrix.jsonl, questions.jsonl, the challenger's answers.jsonl, and "
+            "judged.jsonl where there is a judge"
+        ),
     ]
     compression: Annotated[Path | None, Input("folder made by compression.compress")] = None
     seed: Annotated[int, "seed of the bootstrap"] = 0
     category_items: Annotated[int, "smallest category that is compared by itself, items"] = 20
+    judge: Annotated[
+        str, "OpenAI-compatible endpoint that compares case analyses, for the record only; its key: LEXLOOP_JUDGE_API_KEY"
+    ] = ""
+    judge_model: Annotated[str, "the model that the judge's endpoint serves"] = ""
+    judge_items: Annotated[int, "case analyses that are judged per suite, evenly spread, each in both orders"] = 200
 
     def __post_init__(self) -> None:
         if self.category_items < 1:
             raise StepError(f"--category-items must be at least 1, got {self.category_items}")
+        if self.judge_items < 1:
+            raise StepError(f"--judge-items must be at least 1, got {self.judge_items}")
+        endpoint.check_url("--judge", self.judge, self.judge_model, "--judge-model")
 
 
 @dataclass
@@ -59,6 +71,8 @@ def run(params: Params) -> Report:
     asked = load_items(params.evaluation / "items", about, summary.get("how", {}).get("limit"))
     result = compare_all(about, rows, asked, seed=params.seed, category_items=params.category_items)
     result |= {"compression": compare_compressed(params) if params.compression else {}, "roles": roles}
+    if params.judge:
+        result["judge"] = ask_judge(params, rows, asked)
     (params.output / "comparison.json").write_text(json.dumps(result, ensure_ascii=False, indent=1) + "\n", "utf-8")
     write_lines(params.output / "answers.jsonl", answers_in_words(rows))
     write_lines(params.output / "questions.jsonl", questions(params.evaluation / "items"))
@@ -121,6 +135,33 @@ def pool(exams: Sequence[str], rows: Answers, asked: Mapping[str, Mapping[str, I
     return found
 
 
+def ask_judge(params: Params, rows: Answers, asked: Mapping[str, Mapping[str, Item]]) -> dict[str, Any]:
+    """{model, version, against, suites: {suite: numbers}} of the judge on the suites of analyses, and judged.jsonl."""
+    place = endpoint.Endpoint(params.judge, params.judge_model, judge.KEY_NAME)
+    suites = {name: found for name, found in rows.items() if found["challenger"] and found["challenger"][0]["kind"] == "analysis"}
+    other = "champion" if all(found.get("champion") for found in suites.values()) and suites else "base"
+    lines, numbers = [], {}
+    for name, found in suites.items():
+        fault = find_fault({role: found[role] for role in ("challenger", other)})
+        if fault:
+            numbers[name] = {"fault": fault}
+            continue
+        new, old = (spread(found[role], params.judge_items) for role in ("challenger", other))
+        told = judge.compare(place, asked.get(name, {}), new, old, _tell_seldom(name))
+        lines += [{"suite": name, **line} for line in told]
+        numbers[name] = judge.summarise(told)
+    write_lines(params.output / "judged.jsonl", lines)
+    return {"model": params.judge_model, "version": judge.VERSION, "against": other, "suites": numbers}
+
+
+def _tell_seldom(suite: str) -> Callable[[int, int], None]:
+    def tell(done: int, total: int) -> None:
+        if done % 20 == 0 or done == total:
+            progress(done, total, judging=suite)
+
+    return tell
+
+
 def answers_in_words(rows: Answers) -> Iterator[dict[str, Any]]:
     """What the challenger said about the domain, for its citations: free answers and analyses of cases."""
     for suite, answered in rows.items():
@@ -179,6 +220,7 @@ def measured(row: Row) -> float:
 def find_fault(rows: Mapping[str, list[Row]], asked: Mapping[str, Any] | None = None) -> str | None:
     """Why the roles' rows cannot be compared; None if they can. `asked`: the ids that had to be answered, if known."""
     expected = [row["id"] for row in rows["challenger"]]
+    wanted = [_asked(row) for row in rows["challenger"]]
     empty = next((role for role, answered in rows.items() if not answered), None)
     if empty:
         return f"{empty} has no answers"
@@ -187,12 +229,12 @@ def find_fault(rows: Mapping[str, list[Row]], asked: Mapping[str, Any] | None = 
         if ids != expected:
             other = len(set(ids) ^ set(expected))
             return f"{role} answered other items than the challenger ({len(ids)} against {len(expected)}, {other} not shared)"
-        other = sum(_asked(one) != _asked(two) for one, two in zip(answered, rows["challenger"], strict=True))
+        other = 0 if role == "challenger" else sum(map(operator.ne, map(_asked, answered), wanted))
         if other:
             return f"{role} answered other items than the challenger under the same ids ({other} of {len(ids)})"
         if len(set(ids)) != len(ids):
             return f"{role} answered an item twice"
-        broken = sum(not _sound(row) for row in answered)
+        broken = sum(1 for row in answered if not _sound(row))
         if broken:
             return f"{role} has no verdict on {broken} of {len(answered)} items"
     if asked is not None and asked.keys() != set(expected):

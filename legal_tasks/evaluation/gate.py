@@ -121,7 +121,12 @@ def run(params: Params) -> Report:
     text = render_decision(decision)
     (params.output / "decision.md").write_text(text, "utf-8")
     items = params.comparison / "matrix.jsonl"
-    extra = {"data": _json(params.data / "report.json") if params.data else None, "proof": measured["proof"]}
+    extra = {
+        "data": _json(params.data / "report.json") if params.data else None,
+        "proof": measured["proof"],
+        "compression": _json(params.compression / "table.json") if params.compression else None,
+        "cost": _json(params.proof / "cost.json") if params.proof else None,
+    }
     report.write(params.output, decision, comparison, read_lines(items) if items.is_file() else (), extra)
     for name in ("report.html", "report.md", "decision.json"):
         tracking.log_file(params.output / name)

@@ -14,11 +14,12 @@ import shutil
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from legal_tasks.artifacts import Store, canonical, digest_path, read_manifest
+from legal_tasks.evaluation.endpoint import Endpoint, check_url
 from legal_tasks.evaluation.items import Item, read_items, spread, suites_in, write_lines
 from legal_tasks.evaluation.models import VERSION as MODEL_VERSION
 from legal_tasks.evaluation.models import How, evaluate_cached, evaluate_model, resolve_model, set_threads, stock_folders
@@ -54,6 +55,12 @@ class Params:
     new_tokens: Annotated[
         int, "longest answer in words, tokens; one that does not end in it counts as unfinished, so give a real model 512"
     ] = 64
+    endpoint: Annotated[
+        str,
+        "OpenAI-compatible endpoint that serves the challenger: its answers in words are asked there, letters and texts are "
+        "ranked by the weights; its key: LEXLOOP_ENDPOINT_API_KEY; --recompute asks again",
+    ] = ""
+    endpoint_model: Annotated[str, "the model's name at the endpoint"] = ""
     device: Annotated[str, Runtime("where to compute: cpu or cuda")] = "cpu"
     threads: Annotated[int, Runtime("threads of torch; 0 for its own choice")] = 0
 
@@ -69,6 +76,7 @@ class Params:
         both = set(self.generate) & set(self.rank_texts)
         if both:
             raise StepError(f"--generate and --rank-texts both name {', '.join(sorted(both))}: choose one form of asking")
+        check_url("--endpoint", self.endpoint, self.endpoint_model, "--endpoint-model")
         if self.new_tokens < 1:
             raise StepError(f"--new-tokens must be at least 1, got {self.new_tokens}")
 
@@ -124,12 +132,14 @@ def run(params: Params) -> Report:
     folder_of_items = params.output / "items"
     suites = gather(params, folder_of_items)
     how = How(params.rank_texts, params.limit, params.new_tokens, params.generate, params.shots)
+    served = Endpoint(params.endpoint, params.endpoint_model) if params.endpoint else None
     models = {"base": bases.resolve(params.base), "champion": find_champion(params), "challenger": params.challenger}
     roles = {role: path for role, path in models.items() if path is not None}
     reused, found = [], {}
     for number, (role, path) in enumerate(roles.items()):
         tell = _teller(number, len(roles), role)
-        folder, was_there = evaluate_cached(path, folder_of_items, tuple(suites), how=how, device=params.device, tell=tell)
+        asked = replace(how, endpoint=served) if role == "challenger" else how
+        folder, was_there = evaluate_cached(path, folder_of_items, tuple(suites), how=asked, device=params.device, tell=tell)
         reused += [role] if was_there else []
         target = params.output / role
         target.mkdir()

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from legal_tasks.artifacts import canonical, sha256_text
-from legal_tasks.evaluation import cases, choices, extract, safety
+from legal_tasks.evaluation import cases, choices, endpoint, extract, safety
+from legal_tasks.evaluation.endpoint import Endpoint
 from legal_tasks.evaluation.items import GENERATED, Row, read_items, suites_in, write_lines
 from legal_tasks.evaluation.lm import Scorer, as_lm
-from legal_tasks.step import StepError, environment_lock, store
+from legal_tasks.step import StepError, environment_lock, recomputing, store
 
 VERSION = 3  # raised when the same model and items should give other rows
 TASKS = Path(__file__).parent / "tasks"
@@ -37,12 +38,14 @@ class How:
     new_tokens: int = 64  # of a generated answer
     generate: tuple[str, ...] = ()  # suites of choices that are answered in words
     shots: int = 0  # examples shown before each question, from the suite's dev split
+    endpoint: Endpoint | None = None  # asked for the answers in words, in place of the weights
 
     def form(self, suite: str) -> str:
         return "generate" if suite in self.generate else "text" if suite in self.rank_texts else "letters"
 
     def key(self) -> dict[str, Any]:
-        return {
+        served = {"endpoint": [self.endpoint.url, self.endpoint.model]} if self.endpoint else {}
+        return served | {
             "version": VERSION,
             "rank_texts": sorted(self.rank_texts),
             "limit": self.limit,
@@ -99,7 +102,9 @@ def evaluate_cached(
         write_results(folder, found)
         return {"suites": {name: len(part["rows"]) for name, part in found["suites"].items()}, "seconds": found["seconds"]}
 
-    artifact = store().get_or_make("evaluation.model", parts, inputs, make)
+    # What serves under an address may change: to do the step again means to ask it again.
+    again = how.endpoint is not None and recomputing()
+    artifact = store().get_or_make("evaluation.model", parts, inputs, make, recompute=again)
     return artifact.path, artifact.reused
 
 
@@ -149,12 +154,13 @@ def evaluate_loaded(
         if not (items / f"{name}.jsonl").is_file():
             raise StepError(f"there is no suite {name} in {items}; there are {', '.join(suites_in(items)) or 'none'}")
     template = template_hash(tokenizer)
-    scorer = Scorer(model, tokenizer, tell=_Parts(tell, _count_parts(items, suites, how)) if tell else None)
+    parts = _Parts(tell, _count_parts(items, suites, how)) if tell else None
+    scorer = Scorer(model, tokenizer, tell=parts)
     generated = max(1, min(how.new_tokens, scorer.max_length // 2))
     lm = as_lm(scorer)
     with _quiet():
         own = [_task(name, items, how, tokenizer.eos_token, generated) for name in suites]
-        samples = _run(lm, own) if own else {}
+        samples = _answer(lm, own, how, scorer.unfinished, parts)
         stock = {name: run_stock(lm, name, folder, how.shots) for name, folder in stock_folders(items).items()}
     found = {name: _rows(name, samples[name], scorer.unfinished) for name in suites} | {
         n: _stock_rows(s) for n, s in stock.items()
@@ -229,6 +235,18 @@ def _task(suite: str, items: Path, how: How, end: str, new_tokens: int) -> Any:
         config["dataset_kwargs"] |= {"form": how.form(suite), "end": end}
         config["num_fewshot"] = min(how.shots, examples)
     return ConfigurableTask(config=config)
+
+
+def _answer(
+    lm: Any, tasks: list[Any], how: How, unfinished: set[tuple[str, int]], tell: Callable[[int, int], None] | None
+) -> dict[str, list[dict[str, Any]]]:
+    """Samples of the tasks; where an endpoint is named it gives the answers in words, and the weights the likelihoods."""
+    if how.endpoint is None:
+        return _run(lm, tasks) if tasks else {}
+    spoken = [task for task in tasks if task.config.output_type == "generate_until"]
+    scored = [task for task in tasks if task.config.output_type != "generate_until"]
+    served = endpoint.as_lm(how.endpoint, unfinished, tell)
+    return {**(_run(lm, scored) if scored else {}), **(_run(served, spoken) if spoken else {})}
 
 
 def _run(lm: Any, tasks: list[Any], manager: Any = None, shots: int | None = None) -> dict[str, list[dict[str, Any]]]:

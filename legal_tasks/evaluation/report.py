@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from legal_tasks.evaluation import chinese
+from legal_tasks.evaluation.rules import near_chance
 from legal_tasks.evaluation.tables import MARKS, NAMES, number, percent, points, render_comparison, render_decision, table
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -29,6 +31,25 @@ ENGLISH = {
     "domain": "All exams together",
     "answers": "Answers in words",
 }
+# Tables that other steps have written, with the specification's headings: key of `extra` -> title in both languages.
+TABLES = {"compression": ("压缩", "Compression"), "cost": ("成本", "Cost")}
+HEADINGS = {
+    "模型": "Model",
+    "大小": "Size",
+    "显存需求": "Memory needed",
+    "效果损失": "Loss of accuracy",
+    "加载时间": "Loading",
+    "困惑度": "Perplexity",
+    "法律准确率": "Legal accuracy",
+    "配对差": "Paired difference",
+    "配置": "Configuration",
+    "成本/月": "Cost a month",
+    "适用场景": "Fit for",
+    "每千次回答": "Per 1,000 answers",
+    "每百万词元": "Per million tokens",
+    "依据": "Basis",
+    "价格来源": "Source of the price",
+}
 CHINESE = NAMES | {"domain": "全部考试合计", "answers": "自由作答"}
 
 
@@ -39,10 +60,14 @@ def write(
     matrix: Iterable[Mapping[str, Any]],
     extra: Mapping[str, Any],
 ) -> None:
-    """report.html and report.md in `folder`. `extra`: {data: report of data.clean, proof: what was measured when serving}."""
+    """report.html and report.md in `folder`.
+
+    `extra`: {data: report of data.clean, proof: what was measured when serving, compression: table.json of
+    compression.compress, cost: cost.json of serving.prove}; what the run does not have is absent or None.
+    """
     rows = list(matrix)
     (folder / "report.html").write_text(render_page(decision, comparison, rows, extra), "utf-8")
-    (folder / "report.md").write_text(render_text(decision, comparison, rows), "utf-8")
+    (folder / "report.md").write_text(render_text(decision, comparison, rows, extra), "utf-8")
 
 
 def render_page(
@@ -56,12 +81,14 @@ def render_page(
 
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
     environment.filters |= {"percent": percent, "points": points, "number": number}
+    environment.filters |= {"chinese": chinese.say, "chinese_name": chinese.name_of}
     suites = {name: part for name, part in comparison["suites"].items() if not part.get("fault")}
     if comparison.get("domain") and not comparison["domain"].get("fault"):
         suites = {"domain": comparison["domain"], **suites}
     shown, left_out = choose(rows)
     return environment.get_template("report.html").render(
         decision=decision,
+        reasons=chinese.reasons(decision),
         suites=suites,
         faults={name: part["fault"] for name, part in comparison["suites"].items() if part.get("fault")},
         compression=comparison.get("compression", {}),
@@ -76,16 +103,29 @@ def render_page(
         total=len(rows),
         data=extra.get("data") or {},
         proof=extra.get("proof") or {},
+        tables=[(both, extra[key]) for key, both in TABLES.items() if (extra.get(key) or {}).get("headings")],
+        judge=comparison.get("judge"),
+        headings=HEADINGS,
+        near={name: [role for role in ROLES if near_chance(part, role)] for name, part in suites.items()},
     )
 
 
-def render_text(decision: Mapping[str, Any], comparison: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+def render_text(
+    decision: Mapping[str, Any],
+    comparison: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    extra: Mapping[str, Any] | None = None,
+) -> str:
     """The same numbers as Markdown, without the matrix."""
     cells = [
         [group["suite"], group["category"], str(group["wrong"]), str(group["n"]), str(group["lost"]), str(group["gained"])]
         for group in failures(rows)
     ]
     text = render_decision(decision) + "\n" + render_comparison(comparison)
+    for key, (zh, en) in TABLES.items():
+        found = (extra or {}).get(key) or {}
+        if found.get("headings"):
+            text += f"\n## {zh} {en}\n\n" + table(found["headings"], [row["cells"] for row in found["rows"]])
     return text + "\n## 失败分组 Failures\n\n" + table(["套件", "类别", "答错", "题数", "新失", "新得"], cells)
 
 

@@ -155,11 +155,17 @@ def accuracy_rule(suite: str, part: Mapping[str, Any], limits: Thresholds) -> Ru
     """The share right of one domain suite must exceed the specification's bound, or the embedded exam's own."""
     bound = limits.domain_bound if part.get("embedded") else max(limits.domain_bound, SPECIFIED_ACCURACY)
     note = " (lowered for the embedded exam: see the profile's reason)" if bound < SPECIFIED_ACCURACY else ""
-    estimate, chance = part["challenger"], part.get("chance")
-    if chance is not None and estimate["low"] <= chance <= estimate["high"]:
-        note += f"; this is near chance ({percent(chance)})"
+    estimate = part["challenger"]
+    note += f"; this is near chance ({percent(part['chance'])})" if near_chance(part, "challenger") else ""
     name, what = f"domain accuracy ({suite})", f"accuracy on {suite}"
     return above(name, suite, estimate, bound, limits.domain_by, limits.min_items, what, note)
+
+
+def near_chance(part: Mapping[str, Any], role: str) -> bool:
+    """Whether guessing would explain what a role has right: the chance level lies in its interval, or above it."""
+    if part.get("kind") not in ("choice", "case") or part.get("chance") is None or not part.get(role):
+        return False
+    return bool(part[role]["low"] <= part["chance"])
 
 
 def collapse_rule(suite: str, part: Mapping[str, Any], limits: Thresholds) -> Rule:
@@ -206,8 +212,9 @@ def ratchet_rule(
 ) -> Rule:
     """Never more than the margin below the best champion of the last months on the same items.
 
-    `history`: released models as {at: ISO date, version, accuracies: {suite: {value, items}}}; the present champion,
-    measured in this run, is one more of them. Releases measured on other items cannot be compared and are counted.
+    `history`: released models as {at: ISO date, version, accuracies: {suite: {value, items}}}, oldest first; the present
+    champion, measured in this run, is one more of them, and not counted again where it is the last of them. Releases
+    measured on other items cannot be compared and are counted. The best of four and more is freed of its luck.
     """
     name = f"anti-ratchet ({suite})"
     why = unmeasured(part, suite)
@@ -221,12 +228,35 @@ def ratchet_rule(
     recent = [entry for entry in history if datetime.date.fromisoformat(str(entry["at"])[:10]) >= since]
     measured = [entry["accuracies"][suite] for entry in recent if suite in entry.get("accuracies", {})]
     same = [float(entry["value"]) for entry in measured if entry["items"] == part["items"]]
-    best = max([*same, part["champion"]["value"]])
+    others = f"; {len(recent) - len(same)} releases were measured on other items" if len(recent) > len(same) else ""
+    champions = [*(same[:-1] if same and same[-1] == part["champion"]["value"] else same), part["champion"]["value"]]
+    highest, best = max(champions), best_of(champions, noise(part["difference"]))
+    luck = f", {percent(highest)} taken as {percent(best)} because the best of several is partly luck" if best < highest else ""
     value, n = part["challenger"]["value"] - best, part["n"]
     verdict = UNDECIDED if n < limits.min_items else PASS if value >= -limits.ratchet_margin - 1e-9 else FAIL
-    others = f"; {len(recent) - len(same)} releases were measured on other items" if len(recent) > len(same) else ""
-    sentence = f"{points(value)} against the best of {len(same) + 1} champions; at most {points(-limits.ratchet_margin)}{others}"
+    shown = f"{points(value)} against the best of {len(champions)} champions{luck}"
+    sentence = f"{shown}; at most {points(-limits.ratchet_margin)}{others}"
     return Rule(name, suite, verdict, sentence, value=value, bound=-limits.ratchet_margin, n=n)
+
+
+def noise(difference: Mapping[str, Any]) -> float:
+    """Variance of one model's share right among equally good models on the same items, from a paired difference of two."""
+    deviation = (difference["high"] - difference["low"]) / (2 * 1.96)
+    return deviation**2 / 2
+
+
+def best_of(values: Sequence[float], variance: float) -> float:
+    """What the best of several scores is worth: shrunk towards their mean by James and Stein's positive-part rule.
+
+    Equally good models differ by the noise of `variance`, and the highest of many stands above what any of them can do
+    (1.6 deviations for twelve). Where the scores differ by more than that, little or nothing is taken away. Efron and
+    Morris 1975, "Data analysis using Stein's estimator"; fewer than four scores are taken as they are.
+    """
+    mean, highest = sum(values) / len(values), max(values)
+    spread = sum((value - mean) ** 2 for value in values)
+    if len(values) < 4 or not spread:
+        return highest
+    return mean + max(0.0, 1 - (len(values) - 3) * variance / spread) * (highest - mean)
 
 
 def general_rule(part: Mapping[str, Any] | None, limits: Thresholds) -> Rule:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from legal_tasks.evaluation.rules import near_chance
+
 NAMES = {
     "legal_exam": "法律考试（未见过的措辞）",
     "case_analysis": "案例分析",
@@ -28,6 +30,11 @@ def points(value: float | None) -> str:
     return "—" if value is None else f"{100 * value:+.1f}"
 
 
+def _share_of(part: Mapping[str, Any], role: str) -> str:
+    """A role's share with its interval; near chance is called so."""
+    return _share(part[role]) + ("，接近随机" if near_chance(part, role) else "")
+
+
 def _share(part: Mapping[str, Any] | None) -> str:
     return "—" if part is None else f"{percent(part['value'])} [{percent(part['low'])}, {percent(part['high'])}]"
 
@@ -44,8 +51,10 @@ def render_comparison(result: Mapping[str, Any]) -> str:
             faults.append(f"- {suite}: not comparable: {part['fault']}")
             continue
         name = NAMES.get(suite, suite)
-        cells = [_share(part["base"]), _share(part["challenger"]), _delta(part["gain"])]
-        rows.append([name, *cells, _share(part["champion"]), _delta(part["difference"]), percent(part["chance"]), str(part["n"])])
+        cells = [_share_of(part, "base"), _share_of(part, "challenger"), _delta(part["gain"])]
+        rows.append(
+            [name, *cells, _share_of(part, "champion"), _delta(part["difference"]), percent(part["chance"]), str(part["n"])]
+        )
         if "seen" in part:
             seen = part["seen"]
             wordings.append([suite, percent(part["challenger"]["value"]), str(part["n"])])
@@ -64,10 +73,25 @@ def render_comparison(result: Mapping[str, Any]) -> str:
             ["格式", "套件", "合并模型", "压缩后", "相对损失", "同答", "题数"],
             [_compressed(name, part) for name, part in result["compression"].items()],
         )
+    text += render_judge(result["judge"]) if result.get("judge") else ""
     if moved:
         headings = ["套件", "类别", "原始模型", "微调后", "提升", "p (BH)", "题数"]
         text += "\n## 类别\n\n" + table(headings, moved)
     return text
+
+
+def render_judge(found: Mapping[str, Any]) -> str:
+    """What the judge said, as a section; no rule stands on it."""
+    rows = []
+    for suite, part in found["suites"].items():
+        if part.get("fault"):
+            rows.append([suite, "—", "—", "—", "—", "—", "—", part["fault"]])
+            continue
+        counts = [str(part[key]) for key in ("n", "win", "loss", "tie", "turned", "unread")]
+        rows.append([suite, *counts, f"{part['p']:.2g}"])
+    against = {"base": "原始模型", "champion": "在用模型"}[found["against"]]
+    headings = ["套件", "题数", "胜", "负", "平", "其中随次序而变", "无法读出", "p (符号检验)"]
+    return f"\n## 评审模型 {found['model']}：微调后对{against}（两种次序，仅供参考）\n\n" + table(headings, rows)
 
 
 def _compressed(name: str, part: Mapping[str, Any]) -> list[str]:

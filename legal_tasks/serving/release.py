@@ -1,4 +1,7 @@
-"""Register the version; put it into production if the gate let it pass: write the intent and wait for the releaser."""
+"""Register the version; put it into production if the gate let it pass: write the intent and wait for the releaser.
+
+A refused model is released only where two people have overridden the refusal (see `override`), and is marked as such.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ REUSE = "never"
 class Params:
     decision: Annotated[Path, Input("folder made by evaluation.gate, with decision.json")]
     model: Annotated[Path, Input("folder made by compression.compress")]
-    output: Annotated[Path, Output("folder with release.json")]
+    output: Annotated[Path, Output("folder with release.json; against a refusal also the marked report")]
     timeout_s: Annotated[float, Runtime("wait so long for the releaser, seconds")] = 600.0
     mlflow_timeout_s: Annotated[float, Runtime("wait so long for MLflow, without which nothing is promoted, seconds")] = 900.0
 
@@ -36,6 +39,7 @@ class Report:
     digest: str
     previous: str | None
     seconds: float
+    override: str = ""  # who released it against the gate's recommendation, and why
 
 
 def read_decision(folder: Path) -> dict[str, Any]:
@@ -72,7 +76,7 @@ def tags_of(model: Path, decision: Path, verdict: str) -> dict[str, str]:
 
 
 def run(params: Params) -> Report:
-    from legal_tasks.serving import engines
+    from legal_tasks.serving import engines, override
     from legal_tasks.serving.intent import bring
     from legal_tasks.serving.state import Conflict, Database
 
@@ -82,17 +86,21 @@ def run(params: Params) -> Report:
     digest = artifacts.digest_path(params.model)
     source = str(params.model.absolute())
     tags = tags_of(params.model, params.decision, decision["decision"])
-    if decision["decision"] == "refused":
+    database = Database()
+    granted = override.find(database, tags["decision"], digest) if decision["decision"] == "refused" else None
+    if decision["decision"] == "refused" and granted is None:
         refused = registry.register_model(digest, source, tags, {"challenger": digest}) or digest[:12]
         reasons = "; ".join(decision.get("reasons") or []) or "the gate gave no reason"
         raise Skip(f"refused: {reasons}", {"version": refused, "digest": digest})
     engines.admit(params.model)
-    database = Database()
     before = database.current().actual
     # The version exists before it serves, so that the gateway names it; the aliases follow when it serves.
+    tags |= {"gate": "refused, released all the same", "override": granted.sentence()} if granted else {}
     version = registry.register_model(digest, source, tags, {"challenger": digest}) or digest[:12]
-    model = {"digest": digest, "path": source, "version": version, "decision": str(params.decision.absolute())}
-    evidence = {"decision": tags["decision"], "dag_run": os.environ.get("LEXLOOP_DAG_RUN")}
+    model: dict[str, Any] = {"digest": digest, "path": source, "version": version, "decision": str(params.decision.absolute())}
+    evidence: dict[str, Any] = {"decision": tags["decision"], "dag_run": os.environ.get("LEXLOOP_DAG_RUN")}
+    if granted is not None:
+        model, evidence = model | {"override": granted.as_dict()}, evidence | {"override": granted.as_dict()}
     try:
         bring(model, f"release {os.environ.get('LEXLOOP_DAG_RUN', 'by hand')}", evidence, params.timeout_s, database)
     except Conflict as error:
@@ -100,7 +108,10 @@ def run(params: Params) -> Report:
     previous = database.previous()
     aliases = {"champion": digest} | ({"previous": previous["digest"]} if previous else {})
     registry.register_model(digest, source, tags, aliases)
-    report = Report(version, digest, before["digest"] if before else None, round(time.monotonic() - began, 2))
+    said = granted.sentence() if granted else ""
+    if said:
+        override.write_report(params.output, params.decision, said)
+    report = Report(version, digest, before["digest"] if before else None, round(time.monotonic() - began, 2), said)
     (params.output / "release.json").write_text(json.dumps({"model": model, "previous": previous}, indent=1) + "\n", "utf-8")
     return report
 

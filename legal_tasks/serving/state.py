@@ -19,7 +19,7 @@ from typing import Any
 from legal_tasks.step import var_folder
 
 Model = dict[str, Any]
-EVENTS = ("intended", "released", "failed", "restarted", "stopped")
+EVENTS = ("intended", "released", "failed", "restarted", "stopped", "override asked", "override confirmed")
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS state (
@@ -181,6 +181,13 @@ class Database:
                     connection.execute("UPDATE state SET revision = ?, desired = ?", (now.revision + 1, _dump(now.actual)))
             self._append(connection, revision, event, actor, before, after, evidence)
             return self._read(connection)
+
+    def note(self, event: str, actor: str, model: Model, evidence: Mapping[str, Any]) -> Event:
+        """Add a line about a model that changes nothing by itself; the line as it was written."""
+        with self._transaction() as connection:
+            now = self._read(connection)
+            self._append(connection, now.revision, event, actor, now.actual, model, evidence)
+        return self.history()[-1]
 
     @staticmethod
     def _check(now: State, revision: int | None) -> None:

@@ -7,11 +7,13 @@ as passing. Everything goes through the store, so a second run is quick.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import importlib
 import json
 import random
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from functools import lru_cache
@@ -32,7 +34,9 @@ def run_step(name: str, **values: Any) -> Path:
     from legal_tasks.step import build_params, execute
 
     module = importlib.import_module(f"legal_tasks.{name}")
-    return Path(execute(f"legal_tasks.{name}", build_params(module, f"legal_tasks.{name}", values, PROFILE, []))["artifact"])
+    params = build_params(module, f"legal_tasks.{name}", values, PROFILE, [])
+    with contextlib.redirect_stdout(sys.stderr):  # standard output is for a line per fault
+        return Path(execute(f"legal_tasks.{name}", params)["artifact"])
 
 
 @lru_cache

@@ -107,3 +107,19 @@ def test_mlflow_is_a_service_unless_another_server_is_named(var, monkeypatch):
 def test_an_unknown_service_is_named_with_those_that_there_are(var):
     with pytest.raises(StepError, match="run nonsense.*airflow-scheduler"):
         services.run_service("nonsense")
+
+
+def test_more_users_of_airflow_are_named_with_their_roles(var, monkeypatch):
+    monkeypatch.delenv("LEXLOOP_USERS", raising=False)
+    assert services.airflow_users() == "admin:admin"
+    monkeypatch.setenv("LEXLOOP_USERS", "alice:user, bob:op,")
+    assert services.airflow_users() == "admin:admin,alice:user,bob:op"
+    services.write_airflow_config()
+    assert "simple_auth_manager_users = admin:admin,alice:user,bob:op\n" in (var / "airflow" / "airflow.cfg").read_text()
+
+
+@pytest.mark.parametrize("users", ["alice", "alice:king", "a b:user", "alice:user:team"])
+def test_a_user_without_a_known_role_is_refused(var, monkeypatch, users):
+    monkeypatch.setenv("LEXLOOP_USERS", users)
+    with pytest.raises(StepError, match="LEXLOOP_USERS"):
+        services.airflow_users()

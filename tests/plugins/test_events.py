@@ -147,6 +147,17 @@ def test_a_release_a_rollback_and_a_failed_release_are_told_from_the_history(sea
     assert told[3]["lines"][1] == "the engine did not answer"
 
 
+def test_a_release_against_the_recommendation_is_told_as_one(seat):
+    database = Database(seat.var / "release.sqlite")
+    override = {"id": 1, "reason": "the court's form", "by": "alice", "asked_at": 0.0, "second": "bob", "confirmed_at": 1.0}
+    model = {"digest": "a" * 64, "path": "/store/a", "version": "a", "override": override}
+    database.record("released", "releaser", database.intend(model, "somebody").revision, actual=model)
+    seat.look()
+    [told] = seat.take()
+    said = "against the gate's recommendation: asked for by alice (the court's form), confirmed by bob"
+    assert told["event"] == "released" and told["lines"][1] == said
+
+
 def test_no_scheduled_run_for_long_is_told_once_a_week_with_the_paused_dag(seat):
     seat.runs = [run_of("scheduled__1", "scheduled", "success", ago(days=40), ago(days=40))]
     seat.paused = True

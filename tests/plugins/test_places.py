@@ -49,13 +49,15 @@ def answers(tmp_path_factory):
     named = [{"name": "training.lora", "place": place, "argv": True, "check": place is CARDS} for place in (HERE, CARDS, POD)]
     unset = {"name": "training.lora", "place": CARDS | {"secrets": {"HF_TOKEN": "UNSET_TOKEN"}}, "check": True}
     seat = [{"name": "training.lora"}, {"name": "data.split"}]
+    judged = [{"name": name, "place": HERE, "check": True} for name in ("evaluation.compare", "evaluation.gate")]
     question = {
-        "steps": [*named, unset, *seat, *({"name": "training.lora", "place": place} for place, _ in BAD)],
+        "steps": [*named, unset, *seat, *({"name": "training.lora", "place": place} for place, _ in BAD), *judged],
         "failures": FAILURES,
         "profiles": [str(home / f"{name}.yaml") for name in profiles],
     }
     variables = {"LEXLOOP_VAR": "/data/var", "TEAM_HF_TOKEN": "canary-of-the-hub", "LEXLOOP_DB": "postgresql://u:canary@h/d"}
-    variables["LEXLOOP_REWRITE_KEY"] = "canary-of-the-endpoint"
+    variables["LEXLOOP_REWRITE_KEY"] = "canary-of-the-rewriter"
+    variables |= {"LEXLOOP_JUDGE_API_KEY": "canary-of-the-judge", "LEXLOOP_ENDPOINT_API_KEY": "canary-of-the-endpoint"}
     return ask(home, "places_probe.py", question, LEXLOOP_PROFILE=str(home / "good.yaml"), **variables)
 
 
@@ -123,6 +125,12 @@ def test_secrets_come_from_the_workers_environment_or_the_cluster_and_stand_in_n
     token = next(v for v in pod["spec"]["containers"][0]["env"] if v["name"] == "HF_TOKEN")
     assert token["valueFrom"]["secretKeyRef"] == {"name": "hub", "key": "token"} and "value" not in token
     assert "canary" not in str(pod) and "canary" not in str(built[0])
+
+
+def test_a_step_here_gets_its_own_key_when_it_begins_and_shows_none_before(answers):
+    compare, gate = answers[6 + len(BAD) : 8 + len(BAD)]
+    assert "canary" not in str(compare["env"]) and "canary" not in str(gate)
+    assert compare["handed"] == compare["env"] | {"LEXLOOP_JUDGE_API_KEY": "canary-of-the-judge"}
 
 
 def test_a_missing_secret_is_named_before_the_container_starts(answers):

@@ -164,6 +164,44 @@ def test_the_best_champion_of_the_year_is_not_slid_away_from():
     assert failing(decide(history=history(0.87, 0.83))) == {"anti-ratchet (legal_exam)": "fail"}
 
 
+def noisy(challenger_better=40, worse=40):
+    """400 items: champion 80 %, and a challenger that differs on 80 items: 80 % as well."""
+    new = "0" * worse + "1" * (320 - worse) + "1" * challenger_better + "0" * (80 - challenger_better)
+    return suite(verdicts(200), new, verdicts(320))
+
+
+def test_the_best_of_many_equal_champions_is_freed_of_its_luck():
+    """Scores around 80 % whose spread is what chance makes of equal models: the best, 84 %, counts for less.
+
+    By hand: mean 0.7992, squares 0.0041, variance 0.2 / 400 / 2 = 0.00025: 0.7992 + (1 - 9 * 0.00025 / 0.0041) * 0.041 = 0.818.
+    """
+    equal = history(0.84, 0.78, 0.8, 0.79, 0.81, 0.77, 0.82, 0.78, 0.8, 0.81, 0.79)
+    found = decide(comparison(suites={"legal_exam": noisy()}), history=equal)
+    [rule] = [rule for rule in found["rules"] if rule["name"].startswith("anti-ratchet")]
+    assert rule["verdict"] == "pass" and "84.0 % taken as 81." in rule["sentence"]
+
+
+def test_a_steady_slide_is_held_against_the_best_although_there_are_many_champions():
+    slide = history(0.92, 0.905, 0.89, 0.875, 0.86, 0.845, 0.83, 0.815)
+    found = decide(comparison(suites={"legal_exam": noisy()}), history=slide)
+    assert failing(found)["anti-ratchet (legal_exam)"] == "fail"
+
+
+def test_the_present_champion_counts_once():
+    found = decide(history=history(0.81, 0.8))
+    [rule] = [rule for rule in found["rules"] if rule["name"].startswith("anti-ratchet")]
+    assert "the best of 2 champions" in rule["sentence"]
+
+
+def test_scores_are_shrunk_by_james_and_stein():
+    """Mean 0.82, squares sum to 0.0026: with variance 0.0004 the factor is 1 - (5 - 3) * 0.0004 / 0.0026 = 0.6923."""
+    values = [0.85, 0.79, 0.84, 0.82, 0.80]
+    assert rules.best_of(values, 0.0004) == pytest.approx(0.82 + 0.69231 * 0.03, abs=1e-5)
+    assert rules.best_of(values, 0.0) == 0.85
+    assert rules.best_of(values, 1.0) == pytest.approx(0.82)
+    assert rules.best_of(values[:3], 1.0) == 0.85
+
+
 def test_releases_of_long_ago_or_on_other_items_do_not_count():
     today = datetime.date(2026, 11, 1)
     old = history(0.99, at="2025-10-31")

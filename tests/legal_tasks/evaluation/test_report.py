@@ -8,8 +8,9 @@ pytest.importorskip("scipy")
 pytest.importorskip("jinja2")
 
 from legal_tasks.evaluation import compare, report  # noqa: E402
+from legal_tasks.serving import override  # noqa: E402
 from tests.legal_tasks.evaluation.exam import make_item, make_rows  # noqa: E402
-from tests.legal_tasks.evaluation.test_gate import comparison, decide  # noqa: E402
+from tests.legal_tasks.evaluation.test_gate import comparison, decide, suite  # noqa: E402
 
 
 def lines(base, champion, challenger, suite="legal_exam"):
@@ -96,3 +97,62 @@ def test_the_markdown_has_the_specifications_headings_and_the_failures():
     text = report.render_text(decide(), comparison() | {"compression": {}}, lines("10", "10", "01"))
     assert "| 指标 | 原始模型 | 微调后 | 提升 |" in text
     assert "| legal_exam | law | 1 | 2 | 1 | 1 |" in text
+
+
+TABLES = {
+    "compression": {
+        "headings": ["模型", "大小", "显存需求", "效果损失"],
+        "rows": [{"cells": ["GGUF Q4_0", "1.2 MiB", "2.0 MiB", "+1.20 %"]}],
+    },
+    "cost": {
+        "headings": ["配置", "成本/月", "QPS", "适用场景"],
+        "rows": [{"cells": ["RTX 4090", "未测量", "未测量", "<小团队>"]}],
+    },
+}
+
+
+def test_the_three_tables_bear_the_specifications_headings_on_the_page_and_in_markdown():
+    found = comparison() | {"compression": {}}
+    html = report.render_page(decide(), found, [], TABLES)
+    text = report.render_text(decide(), found, [], TABLES)
+    for headings in ("指标 原始模型 微调后 提升", "模型 大小 显存需求 效果损失", "配置 成本/月 QPS 适用场景"):
+        assert "| " + " | ".join(headings.split()) + " |" in text
+        shown = [words for words in re.findall('<span class="zh">([^<]+)</span>', html) if words in headings.split()]
+        assert headings in " ".join(shown)
+    assert "+1.20 %" in html and "+1.20 %" in text
+    assert "&lt;小团队&gt;" in html
+
+
+def test_a_run_without_compression_and_cost_has_no_tables_of_them():
+    html = report.render_page(decide(), comparison() | {"compression": {}}, [], {"cost": None})
+    assert "显存需求" not in html and "适用场景" not in html
+
+
+def test_a_share_that_guessing_would_explain_is_called_near_chance():
+    guessing = suite("1" * 100 + "0" * 300, "1" * 110 + "0" * 290, "1" * 320 + "0" * 80)
+    found = comparison(suites={"legal_exam": guessing})
+    html = report.render_page(decide(found), found, [], {})
+    assert html.count('<span class="en">near chance</span>') == 2  # base and challenger, not the champion
+    assert "this is near chance (25.0 %)" in html
+    row = (
+        report.render_text(decide(found), found, [])
+        .split("# 评测对比")[1]
+        .split("| 法律考试（未见过的措辞） |")[1]
+        .splitlines()[0]
+    )
+    assert row.count("接近随机") == 2
+
+
+def test_the_judges_verdicts_stand_on_the_page():
+    numbers = {"n": 50, "win": 21, "loss": 13, "tie": 16, "turned": 9, "unread": 0, "p": 0.23}
+    found = comparison() | {"judge": {"model": "judge-1", "version": 1, "against": "champion", "suites": {"lecard": numbers}}}
+    words = Words(report.render_page(decide(), found, [], {})).words
+    place = words.index("lecard")
+    assert words[place : place + 8] == ["lecard", "50", "21", "13", "16", "9", "0", "0.23"]
+    assert "| lecard | 50 | 21 | 13 | 16 | 9 | 0 | 0.23 |" in report.render_text(decide(), found, [])
+
+
+def test_the_page_has_one_place_for_an_override_right_under_the_verdict():
+    html = page()
+    assert html.count(override.MARK) == 1
+    assert html.index('id="verdict"') < html.index(override.MARK) < html.index('id="rules"')

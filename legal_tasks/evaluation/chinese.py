@@ -1,0 +1,64 @@
+"""A rule of the decision in Chinese: name and one sentence, from its numbers. What was not measured keeps its reason's words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from legal_tasks.evaluation.tables import MARKS, number, points
+
+# Beginning of a rule's name -> (its name, what its value is, what its bound asks for); {v} value, {i} interval, {b} bound.
+SAYINGS = {
+    "domain accuracy": ("领域准确率", "答对 {v}{i}", "{by}须高于 {b}"),
+    "replace": ("替换", "与对照模型相差 {d} 个百分点{i}", "{by}须高于 {b} 个百分点，且须有替换理由"),
+    "improve": ("提升", "与对照模型相差 {d} 个百分点{i}", "{by}须高于 {b} 个百分点"),
+    "no collapse": ("单科不塌", "与对照模型相差 {d} 个百分点{i}", "{by}须高于 {b} 个百分点"),
+    "anti-ratchet": ("防逐月下滑", "与近年最好的在用模型相差 {d} 个百分点", "不得低于 {b} 个百分点"),
+    "general ability": ("通用能力", "与原始模型相差 {d} 个百分点{i}", "不得低于 {b} 个百分点，且下界须达标"),
+    "refusal": ("有害请求拒答率", "拒答 {v}{i}", "至少 {b}"),
+    "over_refusal": ("无害请求误拒率", "误拒 {v}{i}", "至多 {b}"),
+    "well-formed answers": ("回答完整率", "{v} 的回答有内容且自行结束", "至少 {b}"),
+    "loss_gptq": ("GPTQ 压缩损失", "相对损失 {v}{i}", "须小于 {b}"),
+    "loss_gguf": ("GGUF 压缩损失", "相对损失 {v}{i}", "须小于 {b}"),
+    "citations": ("引用", "错误引用 {v} 处", "不得多于 {b} 处"),
+    "contamination": ("试题泄漏", "含考题的训练记录 {v} 条", "不得多于 {b} 条"),
+    "parity": ("服务与评测一致", "{v} 的回答一致", "至少 {b}"),
+    "p95_first_token_s": ("首字时延 P95", "{v}", "须小于 {b}"),
+    "success_rate": ("请求成功率", "{v}", "至少 {b}"),
+    "cost_cny": ("每月成本", "{v}", "须小于 {b}"),
+}
+BY = {"point": "点值", "lower bound": "单侧 95% 下界", "bound": "单侧 95% 下界", "upper bound": "单侧 95% 上界"}
+OTHER = ("{v}{i}", "界限 {b}")
+
+
+def name_of(rule: Mapping[str, Any]) -> str:
+    """The rule's name, with the suite that it is about."""
+    head, _, rest = rule["name"].partition(" (")
+    known = SAYINGS.get(head)
+    return (known[0] if known else head) + (f"（{rest.removesuffix(')')}）" if rest else "")
+
+
+def say(rule: Mapping[str, Any]) -> str:
+    """One sentence: verdict, value with interval and number of items, bound."""
+    verdict = MARKS[rule["verdict"]]
+    if rule["value"] is None:
+        return f"{verdict}：{rule['sentence']}"
+    what, wanted = SAYINGS.get(rule["name"].partition(" (")[0], ("", *OTHER))[1:]
+    apart = "{d}" in what
+    shown = points if apart else (lambda value: number(value, rule["suite"]))
+    low, high = rule["interval"] or (None, None)
+    parts = {
+        "v": number(rule["value"], rule["suite"]),
+        "d": points(rule["value"]),
+        "b": shown(rule["bound"]),
+        "by": BY.get(rule["by"], ""),
+        "i": "" if low is None else f" [{shown(low)}, {shown(high)}]",
+    }
+    count = "" if rule["n"] is None else f"（n = {rule['n']}）"
+    return f"{verdict}：{what.format(**parts)}{count}；{wanted.format(**parts)}"
+
+
+def reasons(decision: Mapping[str, Any]) -> list[str]:
+    """Why the decision is what it is: what stops the model, or that nothing does."""
+    stopped = [rule for rule in decision["rules"] if rule["verdict"] not in ("pass", "not applicable")]
+    return [f"{name_of(rule)}：{say(rule)}" for rule in stopped] or ["各项规则均通过"]
