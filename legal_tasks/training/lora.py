@@ -39,7 +39,9 @@ NF4_BYTES = 0.6  # four bits and their scales
 class Params:
     data: Annotated[Path, Input("folder made by data.split: train.jsonl and validation.jsonl")]
     output: Annotated[Path, Output("folder with adapter/, card/ and log.jsonl")]
-    base: Annotated[str, "base model: embedded, a model folder, or a hub id organisation/name[@revision]"] = "embedded"
+    base: Annotated[str, "base model: embedded, embedded-small, a model folder, or a hub id organisation/name[@revision]"] = (
+        "embedded"
+    )
     r: Annotated[int, "rank of the update matrices"] = 16
     alpha: Annotated[int, "scale of the update: alpha / r"] = 32
     dropout: Annotated[float, "dropout before the update matrices, 0..1"] = 0.05
@@ -491,7 +493,7 @@ def train(params: Params, work: Path, callbacks=()) -> Report:
 def save(output: Path, model, tokenizer, points: list[dict[str, Any]], base: str) -> None:
     """adapter/ (safetensors and its configuration, no place of this machine in it) and log.jsonl."""
     for config in model.peft_config.values():
-        config.base_model_name_or_path = base if base == "embedded" else Path(base).name if Path(base).exists() else base
+        config.base_model_name_or_path = base if base in bases.EMBEDDED else Path(base).name if Path(base).exists() else base
     model.save_pretrained(output / "adapter", save_embedding_layers=False)
     (output / "adapter" / "README.md").unlink(missing_ok=True)
     tokenizer.save_pretrained(output / "adapter")
