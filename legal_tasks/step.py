@@ -322,7 +322,7 @@ def execute(
                     raise
                 written, read = room.size_of(folder) + room.size_of(checkpoints), sum(map(room.size_of, paths.values()))
                 raise StepError(room.explain(step, target.root, written, read)) from error
-            run.finish(report, summary=getattr(module, "SUMMARY", False) and not tracking.candidate())
+            run.finish(report, summary=getattr(module, "SUMMARY", False))
             run_url = run.url
         return report
 

@@ -210,7 +210,7 @@ class Run:
             return
         numbers = flatten(report)
         self.log_metrics(numbers)
-        if summary:
+        if summary and not candidate():  # the numbers of the run are those of the candidate that is chosen
             self.book.append({"summary": [[name, value, journal.now(), 0] for name, value in numbers.items()]})
 
     def end(self, status: str) -> None:
