@@ -1,4 +1,4 @@
-"""What Airflow makes of candidates that end well, badly or unchanged: whole runs of quarterly_retrain, steps that take no time."""
+"""What Airflow makes of candidates that end well, badly or unchanged: whole quarterly runs, steps that take no time."""
 
 import json
 import os
