@@ -107,7 +107,7 @@ def scan(target: artifacts.Store) -> list[Kept]:
 def used_by_runs(folder: Path) -> dict[str, float]:
     """{artifact folder: when a task last ended with it}, from the steps' notes."""
     found: dict[str, float] = {}
-    for note in folder.glob("*/*.json"):
+    for note in folder.rglob("*.json"):
         try:
             artifact = json.loads(note.read_text("utf-8")).get("artifact")
             at = note.stat().st_mtime

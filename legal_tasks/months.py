@@ -6,13 +6,14 @@ from the release state.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from legal_tasks import notes as noted
 from legal_tasks import retrain
 from legal_tasks.artifacts import MANIFEST, digest_path
+from legal_tasks.notes import read
 from legal_tasks.serving import override
 from legal_tasks.serving.override import Override
 from legal_tasks.serving.state import Database
@@ -47,6 +48,8 @@ class Row:
     candidate: str = ""  # folder of the compressed model
     against: str = ""  # who released it against the gate's recommendation, and why
     report: str = ""  # folder with report.html: the gate's, or the release's where it marks an override
+    candidates: list[dict[str, Any]] = field(default_factory=list)  # where there were several: evaluation.choose.Candidate
+    chosen: int | None = None  # `index` of the candidate that passed and was the best
 
 
 @dataclass
@@ -97,21 +100,6 @@ class Overview:
         return [last[month] for month in sorted(last)]
 
 
-def read(path: Path) -> dict[str, Any]:
-    """A JSON mapping; {} where there is none, or where it is just being replaced."""
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def read_notes(folder: Path) -> dict[str, dict[str, Any]]:
-    """{task: its result} of one run."""
-    paths = [path for path in folder.glob("*.json") if not path.name.endswith(".progress.json")]
-    return {path.stem: read(path) for path in paths}
-
-
 def state_of(notes: dict[str, dict[str, Any]]) -> tuple[str, list[str]]:
     """(one of STATES, reasons)"""
     release, ended = notes.get("release", {}), any(note.get("error") for note in notes.values())
@@ -123,15 +111,16 @@ def state_of(notes: dict[str, dict[str, Any]]) -> tuple[str, list[str]]:
 
 def row_of(folder: Path) -> Row | None:
     """A retrain from the notes of its tasks; None where the folder is none."""
-    notes = read_notes(folder)
+    notes = noted.read_run(folder)
     if "collect" not in notes:
         return None
     at = min(path.stat().st_mtime for path in folder.glob("*.json"))
     state, reasons = state_of(notes)
     month = str((notes["collect"].get("report") or {}).get("as_of", ""))[:7]
     row = Row(folder.name, str(notes["collect"].get("dag") or retrain.DAG), at, month, state, reasons)
-    if notes.get("gate", {}).get("artifact"):
-        fill_accuracy(row, read(Path(notes["gate"]["artifact"]) / "decision.json"))
+    judged = noted.judged(notes)
+    if judged:
+        fill_accuracy(row, read(Path(judged) / "decision.json"))
     if state == "unchanged":
         row.reasons = reasons[:1]
     formats = (notes.get("compress", {}).get("report") or {}).get("formats") or {}
@@ -141,8 +130,11 @@ def row_of(folder: Path) -> Row | None:
     released = notes.get("release", {}).get("report") or {}
     row.version, row.against = str(released.get("version", "")), str(released.get("override") or "")
     row.report = str(notes["release"].get("artifact") or row.gate) if row.against else row.gate
-    links = [notes[task]["mlflow_run_url"] for task in ("gate", "train", "collect") if notes.get(task, {}).get("mlflow_run_url")]
-    row.mlflow = links[0] if links else ""
+    row.candidates = noted.listed(notes)
+    if row.candidates and state in ("released", "unchanged"):
+        row.chosen = notes[noted.CHOICE]["report"]["chosen"]
+    links = (notes.get(task, {}).get("mlflow_run_url") for task in ("choose", "gate", "train", "collect"))
+    row.mlflow = next(filter(None, links), "")
     return row
 
 

@@ -1,6 +1,7 @@
 """Run the monthly loop through Airflow and follow it to its end: a line per task, then the decision and the links.
 
     python -m legal_tasks.retrain --profile small [--sources file.yaml] [--set area.module.field=value] [--recompute train]
+    python -m legal_tasks.retrain --bases current,embedded-small    # the quarterly loop; the best that passes is released
 
 Starts the services that do not run. Writes var/retrain.json. Exits 0 unless the run failed; then 2 (the caller can fix it)
 or 1 (a bug), with the failing task's last lines.
@@ -19,12 +20,13 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from legal_tasks import notes as noted
 from legal_tasks import services, settings
 from legal_tasks.embedded import stored
 from legal_tasks.step import EXIT_BUG, EXIT_CALLER, EXIT_DONE, StepError, convert, describe_params, var_folder
 from legal_tasks.tracking import TrackingError
 
-DAG = "monthly_retrain"
+DAG, QUARTERLY = "monthly_retrain", "quarterly_retrain"
 POLL_S = 1.0
 ENDED = {"success", "failed", "skipped", "upstream_failed", "removed"}
 
@@ -87,6 +89,10 @@ def conf_of(arguments: argparse.Namespace) -> dict[str, Any]:
         conf["sources"] = arguments.sources if arguments.sources == "embedded" else str(source.absolute())
     if arguments.base:
         conf["base"] = arguments.base
+    if arguments.bases:
+        conf["bases"] = [base.strip() for base in arguments.bases.split(",")]
+        if "" in conf["bases"]:
+            raise StepError(f"--bases {arguments.bases}: a name is empty; write e.g. --bases current,embedded-small")
     if arguments.recompute:
         conf["recompute"] = arguments.recompute
     if arguments.set:
@@ -122,25 +128,25 @@ def check_sources(name: str | None, profile: str, overrides: list[str]) -> None:
 class Follower:
     """Prints each task's states and progress, and gathers what the run's summary needs."""
 
-    def __init__(self, airflow: Airflow, run_id: str):
-        self.airflow, self.run_id = airflow, run_id
+    def __init__(self, airflow: Airflow, run_id: str, dag: str = DAG):
+        self.airflow, self.run_id, self.dag = airflow, run_id, dag
+        self.width = 10 if dag == DAG else 26
         self.folder = var_folder() / "runs" / run_id.replace("/", "_")
         self.states: dict[str, str] = {}
         self.shown: dict[str, float] = {}
 
     def tasks(self) -> list[dict[str, Any]]:
-        found = self.airflow.call("GET", f"/dags/{DAG}/dagRuns/{self.run_id}/taskInstances", params={"limit": 100})
+        found = self.airflow.call("GET", f"/dags/{self.dag}/dagRuns/{self.run_id}/taskInstances", params={"limit": 100})
         return sorted(found["task_instances"], key=lambda task: (task["start_date"] or "9", task["task_id"]))
 
-    def note(self, task: str) -> dict[str, Any]:
-        path = self.folder / f"{task}.json"
-        return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    def note(self, task: dict[str, Any]) -> dict[str, Any]:
+        return noted.read(noted.path_of(self.folder, task["task_id"], task.get("map_index", -1)))
 
-    def last_lines(self, task: str, count: int = 15) -> str:
+    def last_lines(self, task: dict[str, Any], count: int = 15) -> str:
         """End of a task's log of its last try, for a task whose step left no word of its own (killed, out of memory)."""
-        address = f"/dags/{DAG}/dagRuns/{self.run_id}/taskInstances/{task}"
-        tried = self.airflow.call("GET", address)["try_number"]
-        log = self.airflow.call("GET", f"{address}/logs/{max(tried, 1)}", params={"full_content": True})["content"]
+        address = f"/dags/{self.dag}/dagRuns/{self.run_id}/taskInstances/{task['task_id']}"
+        query = {"full_content": True, "map_index": task.get("map_index", -1)}
+        log = self.airflow.call("GET", f"{address}/logs/{max(task['try_number'], 1)}", params=query)["content"]
         lines = [part["event"] if isinstance(part, dict) else str(part) for part in log if part]
         return "\n".join(lines[-count:])
 
@@ -148,7 +154,7 @@ class Follower:
         """Until the run ends; its state."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            run = self.airflow.call("GET", f"/dags/{DAG}/dagRuns/{self.run_id}")
+            run = self.airflow.call("GET", f"/dags/{self.dag}/dagRuns/{self.run_id}")
             for task in self.tasks():
                 self.show(task)
             if run["state"] in ("success", "failed"):
@@ -157,21 +163,21 @@ class Follower:
         raise StepError(f"the run {self.run_id} did not end in {timeout_s:.0f} s; it goes on in Airflow, or raise --timeout-s")
 
     def show(self, task: dict[str, Any]) -> None:
-        name, state = task["task_id"], task["state"]
+        name, state = name_of(task), task["state"]
         if state == "running":
-            self.show_progress(name)
+            self.show_progress(name, task)
         if state in (None, "scheduled", "queued") or self.states.get(name) == state:
             return
         self.states[name] = state
-        note = self.note(name) if state in ENDED else {}
+        note = self.note(task) if state in ENDED else {}
         extra = "reused" if note.get("reused") else note.get("reason", "")
         if note.get("error"):
             extra = note["error"].strip().splitlines()[-1]
         seconds = f"{task['duration']:6.1f} s" if state in ENDED and task.get("duration") else " " * 8
-        print(f"{name:10s} {state:10s} {seconds}  {extra}".rstrip(), flush=True)
+        print(f"{name:{self.width}s} {state:10s} {seconds}  {extra}".rstrip(), flush=True)
 
-    def show_progress(self, name: str) -> None:
-        path = self.folder / f"{name}.progress.json"
+    def show_progress(self, name: str, task: dict[str, Any]) -> None:
+        path = noted.path_of(self.folder, f"{task['task_id']}.progress", task.get("map_index", -1))
         if not path.is_file():
             return
         state = json.loads(path.read_text("utf-8"))
@@ -180,17 +186,23 @@ class Follower:
         self.shown[name] = state["time"]
         numbers = " ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in state["numbers"].items())
         eta = f" ETA {state['eta_s']:.0f} s" if state.get("eta_s") else ""
-        print(f"{name:10s}   {state['done']:g}/{state['total']:g} {numbers}{eta}", flush=True)
+        print(f"{name:{self.width}s}   {state['done']:g}/{state['total']:g} {numbers}{eta}", flush=True)
+
+
+def name_of(task: dict[str, Any]) -> str:
+    """A task as people know it, with its candidate where it works for one: `train [embedded-small]`."""
+    index = task.get("map_index", -1)
+    return task["task_id"] if index < 0 else f"{task['task_id']} [{task.get('rendered_map_index') or index}]"
 
 
 def decide(state: str, notes: dict[str, dict[str, Any]]) -> tuple[str, list[str]]:
-    """(decision, reasons) from the run's state and the notes of prove, gate and release."""
+    """(decision, reasons) from the run's state and the notes of prove, gate, choose and release."""
     for name, note in notes.items():
         if note.get("error"):
             return "failed", [f"{name}: {note['error'].strip()}"]
     if state == "failed":
         return "failed", ["a task failed without a word from its step: see its log"]
-    for name in ("prove", "release"):
+    for name in (noted.CHOICE, "prove", "release"):
         reason = notes.get(name, {}).get("reason", "")
         if notes.get(name, {}).get("skipped"):
             if reason.startswith("unchanged"):
@@ -201,7 +213,7 @@ def decide(state: str, notes: dict[str, dict[str, Any]]) -> tuple[str, list[str]
 
 
 def _reasons(notes: dict[str, dict[str, Any]], reason: str) -> list[str]:
-    said = decision_file(notes.get("gate", {}).get("artifact")).get("reasons") or []
+    said = decision_file(noted.judged(notes)).get("reasons") or []
     return list(said) if said else ([reason] if reason else [])
 
 
@@ -211,16 +223,29 @@ def decision_file(folder: str | None) -> dict[str, Any]:
     return json.loads(path.read_text("utf-8")) if path and path.is_file() else {}
 
 
+def gather(follower: Follower, tasks: list[dict[str, Any]], state: str) -> dict[str, dict[str, Any]]:
+    """{task: note} of the run and of its chosen candidate, and the last words of what failed without any.
+
+    A candidate that failed in a run that did not is named by the choice alone.
+    """
+    ordered: dict[str, dict[str, Any]] = {}
+    for task in tasks:
+        note, name = follower.note(task), name_of(task)
+        if task["state"] == "failed" and not note.get("error"):
+            note = {"error": f"the step ended without a word; the end of its log:\n{follower.last_lines(task)}"}
+        if name == task["task_id"] or (task["state"] == "failed" and state != "success"):
+            ordered[name] = note
+    chosen = {task: note for task, note in noted.read_run(follower.folder).items() if task not in ordered}
+    last = {task: ordered.pop(task) for task in noted.LAST if task in ordered}
+    return {**ordered, **chosen, **last}
+
+
 def summarise(follower: Follower, state: str, seconds: float) -> dict[str, Any]:
     """What var/retrain.json holds."""
     tasks = follower.tasks()
-    notes = {task["task_id"]: follower.note(task["task_id"]) for task in tasks}
-    for task in tasks:
-        name = task["task_id"]
-        if task["state"] == "failed" and not notes[name].get("error"):
-            notes[name] = {"error": f"the step ended without a word; the end of its log:\n{follower.last_lines(name)}"}
+    notes = gather(follower, tasks, state)
     decision, reasons = decide(state, notes)
-    judged = notes.get("gate", {}).get("artifact")
+    judged = noted.judged(notes)
     if decision == "unchanged":  # the numbers are those with which the model came into production
         judged = (production_model() or {}).get("decision")
     gate = decision_file(judged)
@@ -243,20 +268,21 @@ def summarise(follower: Follower, state: str, seconds: float) -> dict[str, Any]:
             "digest": compress.get("digest"),
         },
         "metrics": gate.get("metrics", {}),
+        "candidates": noted.listed(notes),
         "records": records,
         "tasks": [
             {
-                "id": task["task_id"],
+                "id": name_of(task),
                 "state": task["state"],
                 "seconds": task.get("duration"),
-                "reused": bool(notes[task["task_id"]].get("reused")),
+                "reused": bool(follower.note(task).get("reused")),
             }
             for task in tasks
         ],
         "production": (production or {}).get("version"),
         "endpoint": f"http://127.0.0.1:{services.Ports.read().gateway}/v1" if production else None,
         "mlflow_run_url": next((n["mlflow_run_url"] for n in reversed(list(notes.values())) if n.get("mlflow_run_url")), None),
-        "airflow_run_url": f"{services.airflow_url()}/dags/{DAG}/runs/{follower.run_id}",
+        "airflow_run_url": f"{services.airflow_url()}/dags/{follower.dag}/runs/{follower.run_id}",
         "seconds": round(seconds, 1),
         "exit": code,
     }
@@ -278,6 +304,9 @@ def print_summary(summary: dict[str, Any]) -> None:
         cells = [_number(row.get(key)) for key in ("base", "champion", "challenger", "bound")]
         n = "" if row.get("n") is None else str(row["n"])
         print(f"{name:24s} {cells[0]:>8s} {cells[1]:>9s} {cells[2]:>10s} {cells[3]:>8s} {n:>6s}  {row.get('verdict', '')}")
+    for each in summary.get("candidates") or []:
+        size = "-" if each["size_bytes"] is None else f"{each['size_bytes'] / 2**20:.1f} MiB"
+        print(f"base {each['base']:21s} {each['decision']:10s} {_number(each['accuracy']):>6s}  {size}")
     if summary.get("exam"):
         print("\n" + "\n".join(stored.lines(summary["exam"])))
     print(f"\ndecision: {summary['decision']}" + (f" ({summary['seconds']:.0f} s)"))
@@ -310,12 +339,13 @@ def retrain(arguments: argparse.Namespace) -> int:
             f"Airflow {services.airflow_url()}: user admin, password {password} (shown once; kept in var/airflow/passwords.json)"
         )
     airflow = Airflow(services.airflow_url(), password)
-    airflow.wait_for_dag(DAG)
+    dag = QUARTERLY if arguments.bases else arguments.dag
+    airflow.wait_for_dag(dag)
     run_id = f"make__{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H-%M-%S}__{uuid.uuid4().hex[:4]}"
-    airflow.call("POST", f"/dags/{DAG}/dagRuns", json={"dag_run_id": run_id, "logical_date": None, "conf": conf})
-    airflow.call("PATCH", f"/dags/{DAG}", params={"update_mask": "is_paused"}, json={"is_paused": False})
+    airflow.call("POST", f"/dags/{dag}/dagRuns", json={"dag_run_id": run_id, "logical_date": None, "conf": conf})
+    airflow.call("PATCH", f"/dags/{dag}", params={"update_mask": "is_paused"}, json={"is_paused": False})
     print(f"run {run_id}", flush=True)
-    follower = Follower(airflow, run_id)
+    follower = Follower(airflow, run_id, dag)
     state = follower.follow(arguments.timeout_s)
     summary = summarise(follower, state, time.monotonic() - started)
     summary["exam"] = stored.read() if arguments.profile == stored.PROFILE else None
@@ -334,6 +364,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--profile", default="small", help="which settings (default: small)")
     parser.add_argument("--sources", help="YAML that lists the sources (default: the profile's)")
     parser.add_argument("--base", help="base model (default: the profile's)")
+    parser.add_argument("--dag", default=DAG, choices=(DAG, QUARTERLY), help=f"which loop (default: {DAG})")
+    parser.add_argument("--bases", metavar="NAME,NAME", help=f"train on each, the best that passes is released: {QUARTERLY}")
     parser.add_argument("--set", action="append", default=[], metavar="area.module.field=value", help="override a setting")
     parser.add_argument("--recompute", action="append", default=[], metavar="TASK", help="do this task again")
     parser.add_argument("--timeout-s", type=float, default=6 * 3600, help="give up following after this many seconds")

@@ -210,7 +210,7 @@ class Run:
             return
         numbers = flatten(report)
         self.log_metrics(numbers)
-        if summary:
+        if summary and not candidate():  # the numbers of the run are those of the candidate that is chosen
             self.book.append({"summary": [[name, value, journal.now(), 0] for name, value in numbers.items()]})
 
     def end(self, status: str) -> None:
@@ -276,6 +276,11 @@ def dag_name() -> str:
     return os.environ.get("LEXLOOP_DAG", "command_line")
 
 
+def candidate() -> str:
+    """Base of the candidate that this step works for; empty where it works for the whole run."""
+    return os.environ.get("LEXLOOP_CANDIDATE", "")
+
+
 def find_parent(client: Any, dag_run: str, create: bool = True, experiment: str | None = None) -> Any:
     """The parent run of a DAG run, made on first use, running again where the DAG run goes on after its end."""
     experiment_id = _experiment(client, experiment or dag_name())
@@ -327,7 +332,12 @@ def step_run(
     process = f"{socket.gethostname()} {os.getpid()} {lease.process_start(os.getpid())}"
     tags = {TAG_STEP: step, TAG_KEY: key, TAG_SEAT: seat(), TAG_PROCESS: process}
     about = {
-        **{"name": step, "experiment": dag_name(), "dag_run": dag_run, "tags": tags},
+        **{
+            "name": f"{step} [{candidate()}]" if candidate() else step,
+            "experiment": dag_name(),
+            "dag_run": dag_run,
+            "tags": tags,
+        },
         **{"params": {name: str(value)[:PARAM_LIMIT] for name, value in params.items()}, "inputs": dict(inputs)},
     }
     book = Journal(_journal_path(dag_run, step, key), about)

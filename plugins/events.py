@@ -26,6 +26,7 @@ TITLES = {
     "started": "定期再训练已开始 · scheduled run started",
     "failed": "再训练失败 · run failed",
     "refused": "新模型未通过门槛 · model refused",
+    "lost": "一个候选底座失败，其余继续 · a candidate failed, the others went on",
     "released": "新模型已上线 · model released",
     "rolled_back": "已回滚到先前的模型 · rolled back",
     "not_released": "上线失败，生产未变 · release failed, production unchanged",
@@ -94,6 +95,17 @@ def run_events(airflow: Any, dag_id: str, notes: Path) -> Iterator[Event]:
             if reason is not None:
                 text = [f"{dag_id}, {name}", *reason]
                 yield Event(f"refused|{dag_id}|{name}", seconds_of(run["end_date"]), message("refused", text, links))
+            text = [f"{each['base']}: {reason}" for each in failed_candidates(folder) for reason in each["reasons"]]
+            if text:
+                text = [f"{dag_id}, {name}", *text, "the others went on; clear the task to try it again"]
+                yield Event(f"lost|{dag_id}|{name}", seconds_of(run["end_date"]), message("lost", text, links))
+
+
+def failed_candidates(folder: Path) -> list[dict[str, Any]]:
+    """The candidates of a run that failed while another one came to a decision."""
+    from legal_tasks.notes import listed, read_run
+
+    return [each for each in listed(read_run(folder)) if each["decision"] == "failed"]
 
 
 def read_note(path: Path) -> dict[str, Any]:
@@ -102,6 +114,9 @@ def read_note(path: Path) -> dict[str, Any]:
 
 def failure(airflow: Any, run: Mapping[str, Any], folder: Path) -> list[str]:
     """Run, task, its last lines and what to do."""
+    from legal_tasks.notes import path_of
+    from legal_tasks.retrain import name_of
+
     place = f"/dags/{run['dag_id']}/dagRuns/{run['dag_run_id']}/taskInstances"
     tasks = airflow.call("GET", place, params={"limit": 100})["task_instances"]
     failed = sorted((task for task in tasks if task["state"] == "failed"), key=lambda task: task["end_date"] or "")
@@ -109,22 +124,27 @@ def failure(airflow: Any, run: Mapping[str, Any], folder: Path) -> list[str]:
     if not failed:
         return [*lines, "no task failed: the run was marked failed or ran out of time", "open the run in Airflow"]
     task = failed[0]
-    said = read_note(folder / f"{task['task_id']}.json").get("error") or last_log(airflow, f"{place}/{task['task_id']}", task)
-    lines += [f"task {task['task_id']}, try {task['try_number']}", *said.strip().splitlines()[-LAST_LINES:]]
+    note = path_of(folder, task["task_id"], task.get("map_index", -1))
+    said = read_note(note).get("error") or last_log(airflow, f"{place}/{task['task_id']}", task)
+    lines += [f"task {name_of(task)}, try {task['try_number']}", *said.strip().splitlines()[-LAST_LINES:]]
     return [*lines, "mend what the last line names, then clear the task in Airflow: finished work is kept"]
 
 
 def last_log(airflow: Any, place: str, task: Mapping[str, Any]) -> str:
-    content = airflow.call("GET", f"{place}/logs/{task['try_number']}", headers={"Accept": "application/json"})["content"]
+    query = {"map_index": task.get("map_index", -1)}
+    answer = airflow.call("GET", f"{place}/logs/{task['try_number']}", params=query, headers={"Accept": "application/json"})
+    content = answer["content"]
     return "\n".join(str(line.get("event", "") if isinstance(line, dict) else line) for line in content)
 
 
 def skipped_release(folder: Path) -> list[str] | None:
-    """The gate's reasons where it refused the model of this run, else None."""
+    """The gate's reasons where it refused the model of this run (each of its models), else None."""
+    from legal_tasks.notes import judged, read_run
+
     note = read_note(folder / "release.json")
     if not note.get("skipped") or not note.get("reason", "").startswith("refused"):
         return None
-    artifact = read_note(folder / "gate.json").get("artifact")
+    artifact = judged(read_run(folder))
     reasons = read_note(Path(artifact) / "decision.json").get("reasons") if artifact else None
     return [str(reason) for reason in reasons or [note["reason"]]]
 

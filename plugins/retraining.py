@@ -1,6 +1,7 @@
 """The retraining pipeline as a DAG: what monthly_retrain and quarterly_retrain share, which is everything but their dates.
 
-`build(...)` makes the twelve tasks, the trigger form and the schedule. A DAG file names its own id, docs and due dates.
+`build(...)` makes the twelve tasks, the trigger form and the schedule. A DAG file names its own id, docs and due dates. Where
+its form has the field `bases`, the tasks from train to gate are mapped over them, and `choose` says which result is released.
 """
 
 from __future__ import annotations
@@ -8,17 +9,24 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
-from airflow.sdk import DAG, Param
+import candidates
+from airflow.providers.standard.operators.python import PythonOperator
+from airflow.sdk import DAG, Param, task_group
 from due_dates import DueDates
-from steps import MACROS, close_tracking, step
-from turns import begin
+from steps import MACROS, OWNER, close_tracking, step
+from turns import begin, take_turn
 
 TASKS = (
     *("collect", "clean", "check", "split", "train", "merge"),
     *("evaluate", "compress", "compare", "prove", "gate", "release"),
 )
 SETTINGS = Path(__file__).resolve().parents[1] / "legal_tasks" / "settings"
+CANDIDATE = {
+    "weight_rule": "upstream",  # one candidate to its end, then the next
+    "map_index_template": "{{ base_name(ti) }}",
+}
 PROFILES = sorted(path.stem for path in SETTINGS.glob("*.yaml"))
 
 
@@ -44,7 +52,7 @@ PARAMS = {
         "Run",
         os.environ.get("LEXLOOP_SOURCES"),
     ),
-    "base": optional("string", "Base model", "`embedded`, a folder, or a name on the hub.", "Run"),
+    "base": optional("string", "Base model", "`embedded`, `embedded-small`, a folder, or a name on the hub.", "Run"),
     "recompute": Param(
         [],
         type="array",
@@ -85,6 +93,20 @@ PARAMS = {
     "p95_s": optional("number", "P95", "Largest P95 of the first token, seconds.", "Thresholds", exclusiveMinimum=0),
 }
 
+BASES = Param(
+    [candidates.CURRENT],
+    type="array",
+    items={"type": "string", "minLength": 1},
+    minItems=1,
+    maxItems=8,
+    uniqueItems=True,
+    examples=[candidates.CURRENT, "embedded-small"],
+    title="Bases",
+    section="Run",
+    description="Bases to train on, one after the other; the best that passes the gate is released. `current` is the field "
+    "Base model, or the profile's.",
+)
+
 DATA = {"sources": "data.collect.sources"}
 TRAIN = {
     "base": "training.lora.base",
@@ -105,6 +127,7 @@ GATE = {
 
 def build(dag_id: str, *, cron: str, doc: str, description: str, params: dict[str, Param] | None = None) -> DAG:
     """The whole loop as a DAG whose runs are due by `cron`; `params` replace fields of the trigger form or add to it."""
+    form = {**PARAMS, **(params or {})}
     with DAG(
         dag_id=dag_id,
         doc_md=doc,
@@ -116,19 +139,25 @@ def build(dag_id: str, *, cron: str, doc: str, description: str, params: dict[st
         max_active_tasks=1,
         dagrun_timeout=timedelta(hours=48),
         tags=["legal-llm", "retrain"],
-        params={**PARAMS, **(params or {})},
+        params=form,
         user_defined_macros=MACROS,
         user_defined_filters={"quote": MACROS["quote"]},
         on_success_callback=close_tracking,
         on_failure_callback=close_tracking,
         render_template_as_native_obj=False,
     ) as dag:
-        add_tasks()
+        split = add_data()
+        if "bases" in form:
+            add_candidates(split)
+        else:
+            train, gate = add_candidate()
+            split >> train
+            gate >> add_release({"decision": "gate", "model": "compress"})
     return dag
 
 
-def add_tasks() -> None:
-    """The twelve tasks, in the DAG that is being built; each holds the turn while it works."""
+def add_data() -> Any:
+    """The tasks that make the data; the last of them. Each task of a run holds the turn while it works."""
     collect = step(
         "data.collect",
         pre_execute=begin,
@@ -146,6 +175,12 @@ def add_tasks() -> None:
         "data.check", inputs={"records": "clean"}, doc_md="Check the records against the profile's bounds; write the data card."
     )
     split = step("data.split", inputs={"records": "clean"}, doc_md="Split into train and validation; relatives stay together.")
+    collect >> clean >> check >> split
+    return split
+
+
+def add_candidate() -> tuple[Any, Any]:
+    """The tasks from a base to the gate's word about the model trained on it; the first and the last of them."""
     train = step(
         "training.lora",
         task_id="train",
@@ -192,9 +227,46 @@ def add_tasks() -> None:
         fields=GATE,
         doc_md="Every rule with its number, interval and bound; pass or refuse.",
     )
-    release = step(
+    train >> merge >> evaluate >> compress >> compare >> prove >> gate
+    return train, gate
+
+
+def add_candidates(split: Any) -> None:
+    """The candidates' tasks, mapped over the bases of the form, and the choice among those that the gate let pass.
+
+    A candidate that fails loses the others nothing: the choice waits for all of them and names it.
+    """
+    bases = PythonOperator(
+        task_id=candidates.TASK,
+        python_callable=candidates.show_bases,
+        pre_execute=take_turn,
+        owner=OWNER,
+        retries=1,
+        retry_delay=timedelta(seconds=10),
+        execution_timeout=timedelta(minutes=5),
+        doc_md="Which bases the run trains on: the form's, each once.",
+    )
+
+    @task_group(group_id="candidate", prefix_group_id=False, default_args=CANDIDATE)
+    def candidate(base: Any) -> None:
+        """One base, from training to the gate's word about it."""
+        add_candidate()
+
+    choose = step(
+        "evaluation.choose",
+        pre_execute=candidates.begin_choice,
+        trigger_rule="all_done",
+        arguments={"candidates": "{{ candidates(ti) | quote }}", "failed": "{{ failed_candidates(ti) | quote }}"},
+        doc_md="Of the candidates that the gate let pass, the best by legal accuracy; every one is named with its decision.",
+    )
+    release = add_release({"decision": "choose"}, {"model": "{{ chosen(ti, 'model') }}"})
+    split >> bases >> candidate.expand(base=bases.output) >> choose >> release
+
+
+def add_release(inputs: dict[str, str], arguments: dict[str, str] | None = None) -> Any:
+    return step(
         "serving.release",
-        inputs={"decision": "gate", "model": "compress"},
+        inputs=inputs,
+        arguments=arguments,
         doc_md="Writes the intent; the releaser serves it; registers the version. Skipped where the gate refused.",
     )
-    collect >> clean >> check >> split >> train >> merge >> evaluate >> compress >> compare >> prove >> gate >> release

@@ -12,6 +12,7 @@ import subprocess
 from datetime import timedelta
 from typing import Any
 
+import candidates
 import places
 from links import MlflowRunLink
 from retries import StepRetry
@@ -28,18 +29,26 @@ KEYS = {
 
 
 def artifact(ti: Any, task_id: str) -> str:
-    """Folder of the artifact that a task of this run made (Jinja macro)."""
-    result = ti.xcom_pull(task_ids=task_id)
+    """Folder of the artifact that a task of this run made, for the same candidate or for all of them (Jinja macro)."""
+    result = ti.xcom_pull(task_ids=task_id, map_indexes=getattr(ti, "map_index", -1))
+    if result is None and getattr(ti, "map_index", -1) >= 0:
+        result = ti.xcom_pull(task_ids=task_id, map_indexes=-1)
     if not result or "artifact" not in result:
         raise ValueError(f"task {task_id} of this run has no artifact: clear it and let it run again")
     return shlex.quote(result["artifact"])
 
 
-def overrides(params: Any, fields: dict[str, str]) -> str:
-    """`--set` options for the fields of the trigger form that were filled in (Jinja macro)."""
+def chosen(ti: Any, name: str) -> str:
+    """A path that the choice among the candidates reports (Jinja macro)."""
+    return shlex.quote(ti.xcom_pull(task_ids="choose", map_indexes=-1)["report"][name])
+
+
+def overrides(params: Any, fields: dict[str, str], ti: Any) -> str:
+    """`--set` options for the fields of the trigger form that were filled in (Jinja macro); a candidate has its own base."""
     words = [word for text in params.get("overrides") or [] for word in ("--set", text)]
+    own = candidates.of(ti) if "base" in fields else None
     for name, setting in fields.items():
-        value = params.get(name)
+        value = own["given"] if own and name == "base" else params.get(name)
         if value not in (None, "", []):
             words += ["--set", f"{setting}={json.dumps(value, ensure_ascii=False)}"]
     return " ".join(shlex.quote(word) for word in words)
@@ -78,6 +87,10 @@ MACROS = {
     "overrides": overrides,
     "recompute": recompute,
     "first_day": first_day,
+    "chosen": chosen,
+    "base_name": candidates.base_name,
+    "candidates": candidates.candidates,
+    "failed_candidates": candidates.failed_candidates,
     "quote": lambda text: shlex.quote(str(text)),
 }
 
@@ -88,7 +101,7 @@ def var_folder() -> str:
 
 def environment(task_id: str) -> dict[str, str]:
     """What the child process gets: no token of Airflow's, no secret."""
-    run = "{{ dag_run.run_id | replace('/', '_') }}"
+    run = "{{ dag_run.run_id | replace('/', '_') }}{{ '/%d' % ti.map_index if ti.map_index >= 0 else '' }}"
     var = var_folder()
     passed = {
         name: value
@@ -158,7 +171,7 @@ def step(
     if name in KEYS and place.kind == "here":
         kwargs["pre_execute"] = hand_over(KEYS[name], kwargs["pre_execute"])
     words = [shlex.quote(python(env)) if place.kind == "here" else "python", "-m", f"legal_tasks.{name}"]
-    words += ["--profile", "{{ params.profile | quote }}", "{{ overrides(params, " + repr(fields or {}) + ") }}"]
+    words += ["--profile", "{{ params.profile | quote }}", "{{ overrides(params, " + repr(fields or {}) + ", ti) }}"]
     words.append("{{ recompute(params, " + repr(task_id) + ") }}")
     for option, source in (inputs or {}).items():
         words += [f"--{option}", "{{ artifact(ti, " + repr(source) + ") }}"]
@@ -167,7 +180,7 @@ def step(
     operator = places.build(
         place,
         " ".join(words),
-        environment(task_id),
+        {**environment(task_id), "LEXLOOP_CANDIDATE": "{{ base_name(ti) }}"},
         env,
         var_folder(),
         REPOSITORY,

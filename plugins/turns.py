@@ -83,7 +83,7 @@ def take_turn(context: Any) -> None:
         if holder != told:
             told = holder
             log.warning("one retrain at a time: waiting for %(run_id)s of %(dag_id)s, which is at work", holder)
-            show_waiting(own["run_id"], ti.task_id, holder["run_id"])
+            show_waiting(run_folder(own["run_id"], getattr(ti, "map_index", -1)), ti.task_id, holder["run_id"])
         if time.monotonic() > deadline:
             raise AirflowFailException(
                 f"refused: {holder['run_id']} of {holder['dag_id']} has been at work for {WAIT_S / 3600:.0f} h; end it "
@@ -92,9 +92,15 @@ def take_turn(context: Any) -> None:
         time.sleep(POLL_S)
 
 
-def show_waiting(run_id: str, task_id: str, holder: str) -> None:
+def run_folder(run_id: str, map_index: int = -1) -> Path:
+    """Where the tasks of a run note their results, each candidate's mapped tasks in a folder of their own."""
+    place = var() / "runs" / run_id.replace("/", "_")
+    return place / str(map_index) if map_index >= 0 else place
+
+
+def show_waiting(place: Path, task_id: str, holder: str) -> None:
     """Tell who follows the run from the command line, where it looks for a task's progress."""
-    path = var() / "runs" / run_id.replace("/", "_") / f"{task_id}.progress.json"
+    path = place / f"{task_id}.progress.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {"done": 0, "total": 1, "eta_s": None, "numbers": {"waiting for": holder}, "time": time.time()}
     path.write_text(json.dumps(state), "utf-8")

@@ -1,6 +1,6 @@
-"""Build the embedded world's tokenizer and tiny Llama base (once; the result is shipped in `base/`).
+"""Build the embedded world's tokenizer and tiny Llama bases (once; shipped are `base/` and the smaller `base_small/`).
 
-    python -m legal_tasks.embedded.build --output DIR [--steps 450] [--seed 0] [--threads 1]
+    python -m legal_tasks.embedded.build --output DIR [--size full|small] [--steps 450] [--seed 0] [--threads 1]
 
 The base learns to read: general facts of the invented city as questions and answers; legal questions whose articles stand
 in the prompt with values drawn at random; what is harmful and what is not. Topics, things and people are mostly invented
@@ -16,6 +16,7 @@ import json
 import random
 import sys
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from legal_tasks.embedded import facts as world
@@ -28,6 +29,19 @@ TEMPLATE = (
 )
 LENGTH = 128
 PART = 16  # chats of like length that are computed together
+
+
+@dataclass(frozen=True)
+class Size:
+    """A shape of the base. Widths are multiples of 128, so that GPTQ's groups fit; heads are as wide as engines take."""
+
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+
+
+SIZES = {"full": Size(256, 512, 3, 4), "small": Size(128, 384, 3, 4)}
 
 
 def alphabet() -> list[str]:
@@ -73,18 +87,15 @@ def make_tokenizer(folder: Path):
     return fast
 
 
-def make_model(vocabulary: int, seed: int):
+def make_model(vocabulary: int, seed: int, size: Size):
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=-(-vocabulary // 64) * 64,
-        hidden_size=256,
-        intermediate_size=512,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=4,
+        **asdict(size),
+        num_key_value_heads=size.num_attention_heads,
         max_position_embeddings=512,
         tie_word_embeddings=True,
         bos_token_id=1,
@@ -248,31 +259,40 @@ def train(model, tokenizer, steps: int, seed: int, batch: int, rate: float) -> N
             print(f"step {number}/{steps} loss {total:.4f} seconds {time.time() - started:.0f}", flush=True)
 
 
-def build(output: Path, steps: int, seed: int, threads: int, batch: int, rate: float) -> None:
+def build(output: Path, size: str, steps: int, seed: int, threads: int, batch: int, rate: float) -> None:
     """Write tokenizer and base into `output`."""
     import torch
 
     torch.set_num_threads(threads)
     output.mkdir(parents=True, exist_ok=True)
     tokenizer = make_tokenizer(output)
-    model = make_model(len(tokenizer), seed)
+    model = make_model(len(tokenizer), seed, SIZES[size])
     print(f"{sum(p.numel() for p in model.parameters())} parameters, vocabulary {len(tokenizer)}", flush=True)
     train(model, tokenizer, steps, seed, batch, rate)
     model.half().save_pretrained(output)
-    note = {"steps": steps, "seed": seed, "batch": batch, "rate": rate, "torch": torch.__version__}
+    note = {"size": size, "steps": steps, "seed": seed, "batch": batch, "rate": rate, "torch": torch.__version__}
     (output / "build.json").write_text(json.dumps(note) + "\n")
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m legal_tasks.embedded.build", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--output", type=Path, required=True, help="folder of the base")
+    parser.add_argument("--size", choices=list(SIZES), default="full", help="shape of the base")
     parser.add_argument("--steps", type=int, default=450, help="updates")
     parser.add_argument("--batch", type=int, default=64, help="chats per update")
     parser.add_argument("--rate", type=float, default=2.5e-3, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args(argv)
-    build(arguments.output, arguments.steps, arguments.seed, arguments.threads, arguments.batch, arguments.rate)
+    build(
+        arguments.output,
+        arguments.size,
+        arguments.steps,
+        arguments.seed,
+        arguments.threads,
+        arguments.batch,
+        arguments.rate,
+    )
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Find the base model: the embedded one, a local folder, or a model of the Hugging Face hub (or its mirror).
+"""Find the base model: an embedded one, a local folder, or a model of the Hugging Face hub (or its mirror).
 
 The hub is asked only for weights in safetensors, JSON and text; what it sends is admitted like any other folder.
 `HF_ENDPOINT` (set before the start) names a mirror, `HF_TOKEN` a login for gated models.
@@ -12,23 +12,25 @@ from pathlib import Path
 from legal_tasks.compression.load import admit
 from legal_tasks.step import StepError, var_folder
 
-EMBEDDED = Path(__file__).resolve().parents[1] / "embedded" / "base"
+WORLD = Path(__file__).resolve().parents[1] / "embedded"
+EMBEDDED = {"embedded": WORLD / "base", "embedded-small": WORLD / "base_small"}
 WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model", "*.txt", "LICENSE*"]
 
 
 def resolve(base: str) -> Path:
-    """The admitted folder of `embedded`, of a path, or of a hub id `organisation/name[@revision]`.
+    """The admitted folder of `embedded` or `embedded-small`, of a path, or of a hub id `organisation/name[@revision]`.
 
     A hub model is fetched once into `var/bases/` and read from there afterwards; a revision pins it. Raises StepError.
     """
-    if base == "embedded":
-        return admit(EMBEDDED)
+    if base in EMBEDDED:
+        return admit(EMBEDDED[base])
     if Path(base).is_dir():
         return admit(Path(base))
     name, _, revision = base.partition("@")
     if name.count("/") != 1 or name.startswith((".", "/")):
         raise StepError(
-            f"--base {base}: no such folder; give 'embedded', a model folder or a hub id organisation/name[@revision]"
+            f"--base {base}: no such folder; give {' or '.join(EMBEDDED)}, a model folder or a hub id "
+            "organisation/name[@revision]"
         )
     folder = var_folder() / "bases" / (name.replace("/", "--") + (f"@{revision}" if revision else ""))
     if not folder.is_dir():

@@ -39,7 +39,9 @@ NF4_BYTES = 0.6  # four bits and their scales
 class Params:
     data: Annotated[Path, Input("folder made by data.split: train.jsonl and validation.jsonl")]
     output: Annotated[Path, Output("folder with adapter/, card/ and log.jsonl")]
-    base: Annotated[str, "base model: embedded, a model folder, or a hub id organisation/name[@revision]"] = "embedded"
+    base: Annotated[str, "base model: embedded, embedded-small, a model folder, or a hub id organisation/name[@revision]"] = (
+        "embedded"
+    )
     r: Annotated[int, "rank of the update matrices"] = 16
     alpha: Annotated[int, "scale of the update: alpha / r"] = 32
     dropout: Annotated[float, "dropout before the update matrices, 0..1"] = 0.05
@@ -492,7 +494,7 @@ def train(params: Params, work: Path, callbacks=()) -> Report:
 
 def name_of(base: str) -> str:
     """A base's name without its place on this machine."""
-    return Path(base).name if base != "embedded" and Path(base).exists() else base
+    return Path(base).name if base not in bases.EMBEDDED and Path(base).exists() else base
 
 
 def save(output: Path, model, tokenizer, points: list[dict[str, Any]], base: str) -> None:

@@ -27,9 +27,12 @@ def describe_task(task):
         "timeout": task.execution_timeout.total_seconds(),
         "pool": task.pool,
         "doc": task.doc_md,
-        "command": task.bash_command,
+        "command": getattr(task, "bash_command", ""),
         "links": [link.name for link in task.operator_extra_links],
         "up": sorted(task.upstream_task_ids),
+        "mapped": task.get_closest_mapped_task_group() is not None,
+        "rule": task.trigger_rule.value,
+        "weight": str(task.weight_rule),
     }
 
 

@@ -21,6 +21,7 @@ import httpx
 
 from legal_tasks import services
 from legal_tasks.artifacts import CARD, canonical, read_manifest, sha256_text, verify
+from legal_tasks.notes import read_run
 from legal_tasks.retrain import Airflow, decide
 from legal_tasks.services import marked_processes, python_of
 from legal_tasks.step import REPOSITORY, StepError
@@ -190,22 +191,23 @@ class Seat:
     # Results
 
     def note(self, run_id: str, task: str) -> dict[str, Any]:
-        path = self.var / "runs" / run_id / f"{task}.json"
-        return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        """What a task has noted; of a quarterly run's tasks that of the chosen, or only, candidate."""
+        return read_run(self.var / "runs" / run_id).get(task, {})
 
     def progress(self, run_id: str, task: str = "train") -> float:
         """Share of a task that is done, 0 where it has not begun."""
-        path = self.var / "runs" / run_id / f"{task}.progress.json"
-        if not path.is_file():
+        run = self.var / "runs" / run_id
+        path = next(
+            (path for path in (run / f"{task}.progress.json", run / "0" / f"{task}.progress.json") if path.is_file()), None
+        )
+        if path is None:
             return 0.0
         state = json.loads(path.read_text("utf-8"))
         return state["done"] / state["total"]
 
     def decision(self, run_id: str, dag: str = MONTHLY) -> str:
         """released, refused, unchanged or failed; as `make retrain` says it."""
-        tasks = self.call("GET", f"/dags/{dag}/dagRuns/{run_id}/taskInstances", params={"limit": 100})["task_instances"]
-        notes = {task["task_id"]: self.note(run_id, task["task_id"]) for task in tasks}
-        verdict, reasons = decide(self.state(run_id, dag), notes)
+        verdict, reasons = decide(self.state(run_id, dag), read_run(self.var / "runs" / run_id))
         return f"{verdict}: {'; '.join(reasons)[-900:]}" if verdict in ("failed", "refused") else verdict
 
     def production(self) -> dict[str, Any] | None:

@@ -95,14 +95,17 @@ def test_a_model_of_the_ledgers_months_stays_and_an_older_one_goes(seat):
 
 def test_what_was_used_lately_stays_by_its_manifest_and_by_the_notes_of_runs(seat):
     reused, noted = seat.make("data.clean", "reused", 300), seat.make("data.clean", "noted", 300)
+    candidates = seat.make("data.clean", "candidate", 300)
     old = seat.make("data.clean", "old", 300)
     manifest = artifacts.read_manifest(reused.path)
     assert seat.store.make("data.clean", manifest["key"], lambda folder: {}, describe={}).reused
     note = seat.var / "runs" / "r1" / "clean.json"
     note.parent.mkdir(parents=True)
     note.write_text(json.dumps({"artifact": str(noted.path)}))
+    (note.parent / "0").mkdir()
+    (note.parent / "0" / "train.json").write_text(json.dumps({"artifact": str(candidates.path)}))
     gc.collect_store(gc.Policy(), dry_run=False)
-    assert seat.left() == {reused.path.name, noted.path.name}
+    assert seat.left() == {reused.path.name, noted.path.name, candidates.path.name}
     assert old.path.name not in seat.left()
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from legal_tasks import months
-from tests.plugins.runs import retrain, three_months
+from tests.plugins.runs import decision, retrain, three_months, two_bases
 
 
 @pytest.fixture
@@ -48,3 +48,18 @@ def test_an_empty_seat_and_a_run_under_way_are_no_fault(var):
     (var / "runs" / "manual__1" / "merge.json").write_text('{"half": ')
     [row] = months.overview(var).rows
     assert row.state == "under way" and row.accuracy is None
+
+
+def test_a_run_with_several_bases_is_told_by_the_chosen_one_with_all_of_them_beside_it(var):
+    gates = [
+        decision(var, name, verdict, share, 0.5, 0.9, [name])
+        for name, verdict, share in (("a", "refused", 0.7), ("b", "pass", 0.8))
+    ]
+    two_bases(var, "scheduled__q", "2026-10", 1_790_800_000.0, gates, release={"report": {"version": "9"}})
+    [row] = months.overview(var).rows
+    assert (row.state, row.accuracy, row.version, row.sizes) == ("released", 0.8, "9", {"merged": 101})
+    assert row.chosen == 1 and row.mlflow.endswith("/h")
+    assert [(each["base"], each["decision"], each["accuracy"]) for each in row.candidates] == [
+        ("embedded", "refused", 0.7),
+        ("embedded-small", "pass", 0.8),
+    ]

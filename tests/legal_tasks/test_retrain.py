@@ -57,3 +57,46 @@ def test_the_decision_is_read_from_the_steps_own_words(state, notes, decision, r
 def test_a_released_run_has_its_gates_reasons(tmp_path):
     (tmp_path / "decision.json").write_text('{"decision": "pass", "reasons": ["better"], "metrics": {}}')
     assert retrain.decide("success", {"gate": {"artifact": str(tmp_path)}}) == ("released", ["better"])
+
+
+@pytest.mark.parametrize(
+    ("task", "name"),
+    [
+        ({"task_id": "split", "map_index": -1}, "split"),
+        ({"task_id": "train", "map_index": 1, "rendered_map_index": "embedded-small"}, "train [embedded-small]"),
+        ({"task_id": "train", "map_index": 0, "rendered_map_index": None}, "train [0]"),
+    ],
+)
+def test_a_mapped_task_is_named_with_its_candidate(task, name):
+    assert retrain.name_of(task) == name
+
+
+def task_of(name, state, start, index=-1):
+    return {"task_id": name, "state": state, "start_date": start, "map_index": index, "duration": 1.0, "try_number": 1}
+
+
+class Answers:
+    """Airflow's side of a run that has ended: its tasks, and a log for those that left no word."""
+
+    def __init__(self, tasks):
+        self.tasks = tasks
+
+    def call(self, method, path, params=None):
+        if path.endswith("/taskInstances"):
+            return {"task_instances": self.tasks}
+        assert path.endswith("/taskInstances/train/logs/1") and params["map_index"] == 1
+        return {"content": [{"event": "Killed"}]}
+
+
+def test_a_candidates_failure_is_the_runs_only_where_the_run_failed(tmp_path, monkeypatch):
+    monkeypatch.setenv("LEXLOOP_VAR", str(tmp_path))
+    tasks = [task_of("collect", "success", "1"), task_of("train", "success", "2", 0), task_of("train", "failed", "3", 1)]
+    follower = retrain.Follower(Answers(tasks), "r", retrain.QUARTERLY)
+    (follower.folder / "0").mkdir(parents=True)
+    (follower.folder / "0" / "train.json").write_text('{"digest": "t"}')
+    (follower.folder / "1").mkdir()
+    (follower.folder / "choose.json").write_text('{"artifact": "/c", "report": {"chosen": 0, "candidates": []}}')
+    went_well, failed = (retrain.gather(follower, follower.tasks(), state) for state in ("success", "failed"))
+    assert went_well["train"] == {"digest": "t"} and retrain.decide("success", went_well)[0] == "released"
+    decision, reasons = retrain.decide("failed", failed)
+    assert decision == "failed" and reasons[0].startswith("train [1]:") and "Killed" in reasons[0]

@@ -75,6 +75,16 @@ def test_a_step_is_a_child_with_curve_parameters_and_inputs(seat):
     assert tracking.url_of("key1") == run.url and child.info.run_id in run.url
 
 
+def test_a_candidates_step_bears_its_base_and_leaves_the_runs_numbers_to_the_choice(seat, monkeypatch):
+    monkeypatch.setenv("LEXLOOP_CANDIDATE", "embedded-small")
+    with tracking.step_run("evaluation.gate", "key-candidate", {}, {}) as run:
+        run.finish({"only_of_the_candidate": 1.0}, summary=True)
+    child = seat.get_run(run.run_id)
+    parent = seat.get_run(child.data.tags["mlflow.parentRunId"])
+    assert child.info.run_name == "evaluation.gate [embedded-small]"
+    assert child.data.metrics["only_of_the_candidate"] == 1.0 and "only_of_the_candidate" not in parent.data.metrics
+
+
 def test_a_report_is_kept_with_its_run(seat, tmp_path):
     (tmp_path / "report.html").write_text("<p>可以发布</p>", "utf-8")
     with tracking.step_run("evaluation.gate", "key4", {}, {}):

@@ -20,7 +20,10 @@ answers = []
 class Results:
     """Stands for the task instance: what earlier tasks have returned."""
 
-    def xcom_pull(self, task_ids):
+    map_index = -1
+
+    def xcom_pull(self, task_ids, map_indexes):
+        assert map_indexes == -1
         return {"artifact": f"/data/var/store/{task_ids} x"}
 
 

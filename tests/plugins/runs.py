@@ -36,6 +36,26 @@ def retrain(var, run, month, at, gate=None, **notes):
         os.utime(path, (at, at))
 
 
+def two_bases(var, run, month, at, gates, **notes):
+    """Notes of a quarterly run with two candidates, the second of which was chosen; `gates`: folders of their decisions."""
+    retrain(var, run, month, at, **notes)
+    (var / "runs" / run / "compress.json").unlink()
+    listed = []
+    for index, (base, gate) in enumerate(zip(("embedded", "embedded-small"), gates, strict=True)):
+        write(var / "runs" / run / str(index) / "gate.json", {"artifact": str(gate)})
+        write(var / "runs" / run / str(index) / "compress.json", {"report": {"formats": {"merged": {"size_bytes": 100 + index}}}})
+        row = json.loads((gate / "decision.json").read_text())
+        accuracy = row["metrics"]["legal_exam"]["challenger"]
+        told = {"decision": row["decision"], "reasons": row["reasons"], "accuracy": accuracy, "size_bytes": 100 + index}
+        listed.append({"index": index, "base": base, **told})
+    choice = {
+        "artifact": str(gates[1]),
+        "report": {"chosen": 1, "candidates": listed},
+        "mlflow_run_url": "http://mlflow/#/runs/h",
+    }
+    write(var / "runs" / run / "choose.json", choice)
+
+
 def three_months(var):
     """September released, October refused, November unchanged and a failed try; September's model serves."""
     won = decision(var, "a", "pass", 0.8268518518518518, 0.7760511882998172, 0.8748841519925857, ["better for certain"], None)

@@ -187,3 +187,24 @@ def test_a_new_channel_gets_no_history_but_the_test_that_was_asked_for(tmp_path,
     seat.runs = [run_of("scheduled__1", "scheduled", "running", ago(minutes=5))]
     assert seat.look(test="manual__t") is None
     assert [each["event"] for each in seat.take()] == ["test"]
+
+
+def test_a_failed_task_of_one_candidate_is_told_with_its_base(seat):
+    seat.runs = [run_of("manual__1", "manual", "failed", ago(minutes=4), ago(minutes=3))]
+    task = {"task_id": "train", "map_index": 1, "rendered_map_index": "embedded-small"}
+    seat.tasks = [task | {"state": "failed", "end_date": ago(minutes=3), "try_number": 1}]
+    note(seat, "manual__1", "train", {"error": "the other candidate's", "exit": 2})
+    note(seat, "manual__1", "1/train", {"error": "no room in /data", "exit": 2})
+    seat.look()
+    [failed] = seat.take()
+    assert failed["lines"][1:3] == ["task train [embedded-small], try 1", "no room in /data"]
+
+
+def test_a_candidate_that_failed_beside_another_one_is_told_though_the_run_went_well(seat):
+    seat.runs = [run_of("manual__1", "manual", "success", ago(minutes=4), ago(minutes=3))]
+    listed = [{"base": "a", "decision": "failed", "reasons": ["train failed: no room"]}, {"base": "b", "decision": "pass"}]
+    note(seat, "manual__1", "choose", {"artifact": "/c", "report": {"chosen": 1, "candidates": listed}})
+    note(seat, "manual__1", "release", {"report": {"version": "8"}})
+    seat.look()
+    [lost] = seat.take()
+    assert lost["event"] == "lost" and lost["lines"][1] == "a: train failed: no room"

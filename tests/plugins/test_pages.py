@@ -9,7 +9,7 @@ import pytest
 
 from legal_tasks.serving.state import Database
 from tests.plugins.orchestrator import ask, command
-from tests.plugins.runs import MARKUP, three_months
+from tests.plugins.runs import MARKUP, decision, three_months, two_bases
 from tests.plugins.servers import http_server
 
 
@@ -96,3 +96,17 @@ def test_a_link_leaves_airflows_frame_although_its_sandbox_lets_none_out(answere
                 page.frame_locator("iframe").locator('tr[data-run="scheduled__2026-09"] a').first.click()
             assert opened.value.url == f"http://127.0.0.1:{port}/dags/monthly_retrain/runs/scheduled__2026-09"
             browser.close()
+
+
+def test_a_run_with_several_bases_names_each_with_its_decision_and_accuracy(tmp_path):
+    var = tmp_path / "var"
+    gates = [decision(var, "a", "refused", 0.7, 0.6, 0.8, [MARKUP]), decision(var, "b", "pass", 0.8, 0.7, 0.9, ["better"])]
+    two_bases(var, "scheduled__q", "2026-10", 1_790_800_000.0, gates, release={"report": {"version": "9"}})
+    done = command(tmp_path, ["-c", "import json, pages; print(json.dumps(pages.render()))"])
+    page = json.loads(done.stdout.strip().splitlines()[-1])
+    listed = re.findall(r'<li data-base="([^"]+)" title="([^"]*)">([^<]*)(<strong>chosen</strong>)?', page.replace(", <", " <"))
+    assert [(base, text.strip(), bool(chosen)) for base, _, text, chosen in listed] == [
+        ("embedded", "embedded: refused, 70.0 %", False),
+        ("embedded-small", "embedded-small: pass, 80.0 %", True),
+    ]
+    assert "<script>alert" not in page and "80.0 %" in page.split('data-run="scheduled__q"')[1]

@@ -1,25 +1,46 @@
-"""The shipped base: small, offline, one character one token, and its template."""
+"""The shipped bases: small, offline, one character one token, and their template."""
 
 import re
-from pathlib import Path
 
 import pytest
 
 from legal_tasks.embedded import build, facts, world
+from legal_tasks.training.base import resolve
 
 pytest.importorskip("transformers", reason="transformers comes with the ml environment")
-BASE = Path(build.__file__).parent / "base"
+NAMES = {"embedded": "full", "embedded-small": "small"}
 
 
-def test_the_shipped_base_is_small_and_loads_offline(monkeypatch):
+def size_of(folder):
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shipped_base_loads_offline_and_has_the_shape_that_its_build_gives(monkeypatch, name):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     from transformers import AutoModelForCausalLM
 
-    if not (BASE / "model.safetensors").exists():
-        pytest.skip(f"no base in {BASE}: make it with python -m legal_tasks.embedded.build --output {BASE.name}")
-    assert sum(path.stat().st_size for path in BASE.rglob("*") if path.is_file()) < 8 * 2**20
-    model = AutoModelForCausalLM.from_pretrained(BASE)
-    assert model.config.model_type == "llama" and model.config.hidden_size % 128 == 0
+    config = AutoModelForCausalLM.from_pretrained(resolve(name)).config
+    size = build.SIZES[NAMES[name]]
+    assert config.model_type == "llama" and config.hidden_size % 128 == config.intermediate_size % 128 == 0
+    assert (config.hidden_size, config.num_hidden_layers) == (size.hidden_size, size.num_hidden_layers)
+
+
+def test_both_bases_together_are_smaller_than_eight_megabytes_and_the_second_is_the_smaller():
+    full, small = (size_of(resolve(name)) for name in NAMES)
+    assert full + small < 8_000_000 and small < full / 2
+
+
+def test_the_same_seed_builds_the_same_bytes_of_the_size_asked_for(tmp_path, monkeypatch):
+    from legal_tasks.artifacts import digest_path
+
+    monkeypatch.setattr("torch.set_num_threads", lambda count: None)  # a setting of the whole process, other tests' too
+
+    for name, seed in (("one", 0), ("two", 0), ("other", 1)):
+        options = ["--size", "small", "--steps", "2", "--batch", "4", "--seed", str(seed)]
+        assert build.main(["--output", str(tmp_path / name), *options]) == 0
+    one, two, other = (digest_path(tmp_path / name / "model.safetensors") for name in ("one", "two", "other"))
+    assert one == two != other
 
 
 def test_one_character_is_one_token_and_unknown_ones_fall_back_to_bytes(tmp_path):
@@ -38,10 +59,11 @@ def test_the_template_marks_turns_and_opens_the_answer(tmp_path):
     assert opened == "<s><|user|>期限<|end|><|assistant|>"
 
 
-def test_the_shipped_base_has_a_token_for_every_character_of_the_world():
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shipped_base_has_a_token_for_every_character_of_the_world(name):
     from transformers import AutoTokenizer
 
-    vocabulary = AutoTokenizer.from_pretrained(BASE).get_vocab()
+    vocabulary = AutoTokenizer.from_pretrained(resolve(name)).get_vocab()
     assert not [character for character in build.alphabet() if character not in vocabulary]
 
 

@@ -204,7 +204,7 @@ def test_real_dialogs_all_their_beginnings_and_a_thousand_questions_have_the_sam
     llamafactory.write(tmp_path / "work", values, llamafactory.slots(tokenizer), ordered, [Record(**r) for r in records])
     argv = [llamafactory.python(), "-m", "legal_tasks.training.llamafactory_child", str(tmp_path / "work"), "--tokens"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "CUDA_VISIBLE_DEVICES": ""}
-    environment["PYTHONPATH"] = str(lora.bases.EMBEDDED.parents[2])
+    environment["PYTHONPATH"] = str(lora.bases.WORLD.parents[1])
     done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert f"equal in all {len(records)} rows" in done.stdout
