@@ -24,6 +24,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -62,21 +63,31 @@ class Ports:
             values[name] = int(text)
         return cls(**values)
 
-    def check_free(self) -> None:
-        """StepError naming the first port that somebody else holds, and the variable that moves ours."""
+    def check_free(self, patience_s: float = 0.0) -> None:
+        """StepError naming the first port that is held by others, still after the patience, and the variable that moves ours."""
+        deadline = time.monotonic() + patience_s
         for name, (variable, _) in self.VARIABLES.items():
             port = getattr(self, name)
             if name == "mlflow" and os.environ.get("MLFLOW_TRACKING_URI"):
                 continue
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind(("127.0.0.1", port))
-                except OSError as error:
-                    raise StepError(
-                        f"port {port} for {name.replace('_', ' ')} is taken ({error.strerror}); end the program that holds it "
-                        f"or choose another: {variable}=<port>"
-                    ) from error
+            while (problem := _bind(port)) and time.monotonic() < deadline:
+                time.sleep(0.2)
+            if problem:
+                raise StepError(
+                    f"port {port} for {name.replace('_', ' ')} is taken ({problem}); end the program that holds it "
+                    f"or choose another: {variable}=<port>"
+                )
+
+
+def _bind(port: int) -> str | None:
+    """Why a server could not listen at a port of 127.0.0.1; None where it could."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            return error.strerror
+    return None
 
 
 def airflow_url() -> str:
@@ -352,14 +363,13 @@ def up() -> bool:
         wait_healthy()
         return True
     # A killed supervisor: its services are ended at once, so that no scheduler ends its tasks in passing.
-    for pid in marked_processes(steps=False):
-        _send(pid, signal.SIGKILL)
-    _wait_gone(set(marked_processes(steps=False)), 10)
+    killed = marked_processes(steps=False)
+    _kill(killed)
     if nginx_path() is None:
         raise StepError(
             "nginx is missing; install it: apt-get install nginx-light libnginx-mod-http-js (make setup does it for root)"
         )
-    Ports.read().check_free()
+    Ports.read().check_free(10.0 if killed else 0.0)  # a thread of what was killed may hold a port a moment longer
     postgres.check_port()
     if os.environ.get("MLFLOW_TRACKING_URI"):
         from legal_tasks.tracking import check_reachable
@@ -416,9 +426,7 @@ def stop(quiet: bool = False) -> None:
     for victim in left:  # a step would take the end of its scheduler for a reason to go on
         _send(victim, signal.SIGTERM if victim in services else signal.SIGKILL)
     _wait_gone(set(left), 10)
-    for victim in marked_processes():
-        _send(victim, signal.SIGKILL)
-    _wait_gone(set(marked_processes()), 5)
+    _kill(marked_processes())
     if not quiet:
         print("stopped: no process left" if not marked_processes() else f"still there: {marked_processes()}")
 
@@ -428,6 +436,13 @@ def _send(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
     except ProcessLookupError:
         return
+
+
+def _kill(pids: Iterable[int], timeout_s: float = 30.0) -> None:
+    """KILL, then wait until all have ended: one that is ending has lost its mark before it gives up its ports."""
+    for pid in pids:
+        _send(pid, signal.SIGKILL)
+    _wait_gone(set(pids), timeout_s)
 
 
 def _wait_gone(pids: set[int], timeout_s: float) -> None:
