@@ -102,7 +102,9 @@ def test_a_run_with_several_bases_names_each_with_its_decision_and_accuracy(tmp_
     var = tmp_path / "var"
     gates = [decision(var, "a", "refused", 0.7, 0.6, 0.8, [MARKUP]), decision(var, "b", "pass", 0.8, 0.7, 0.9, ["better"])]
     two_bases(var, "scheduled__q", "2026-10", 1_790_800_000.0, gates, release={"report": {"version": "9"}})
-    done = command(tmp_path, ["-c", "import json, pages; print(json.dumps(pages.render()))"])
+    code = "import json, pages; from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser as User; "
+    done = command(tmp_path, ["-c", code + "print(json.dumps(pages.render(User(username='eve', role='viewer'))))"])
+    assert done.returncode == 0, done.stderr[-1500:]
     page = json.loads(done.stdout.strip().splitlines()[-1])
     listed = re.findall(r'<li data-base="([^"]+)" title="([^"]*)">([^<]*)(<strong>chosen</strong>)?', page.replace(", <", " <"))
     assert [(base, text.strip(), bool(chosen)) for base, _, text, chosen in listed] == [
