@@ -187,11 +187,15 @@ def compare_datatrove() -> dict:
     }
 
 
-def save(runs: Iterable[dict] = (), **found: object) -> None:
-    """Put what was measured into the result; what was not measured now stays, with its date."""
+def save(runs: Iterable[dict] = (), comparisons: Iterable[dict] = (), missing: str = "", why: str = "") -> None:
+    """Put what was measured into the result, or why something could not be; what was not looked at now stays."""
     result = json.loads(RESULT.read_text("utf-8")) if RESULT.is_file() else {}
     sizes = {run["items"]: run for run in [*result.get("runs", []), *runs]}
-    result = {"name": "prepare", "comparisons": [], "not_measured": {}} | result | found
+    result = {"name": "prepare", "comparisons": [], "not_measured": {}} | result
+    result["comparisons"] = list(comparisons) or result["comparisons"]
+    measured = {*(f"{run['items']} items" for run in runs), *(row["peer"] for row in comparisons)}
+    left = {name: reason for name, reason in result["not_measured"].items() if name not in measured}
+    result["not_measured"] = left | ({missing: why} if missing else {})
     result["runs"] = [sizes[count] for count in sorted(sizes)]
     result["machine"] = {"processors": os.cpu_count(), "machine": platform.machine()}
     result["date"] = datetime.date.today().isoformat()
@@ -213,10 +217,10 @@ def main(argv: list[str]) -> int:
         try:
             row = compare_datatrove()
         except SetupError as error:
-            save(not_measured={"datatrove": f"its packages cannot be had here: {error}"})
+            save(missing="datatrove", why="its packages cannot be had here")
             print(f"datatrove: not measured, its packages cannot be had here: {error}", file=sys.stderr)
             return 1
-        save(comparisons=[row], not_measured={})
+        save(comparisons=[row])
         spread = f"{row['ratio']['min']} to {row['ratio']['max']}"
         print(
             f"datatrove: {row['ratio']['median']}x ({spread}), {row['ours']} against {row['theirs']} {row['unit']}, {row['kept']}"

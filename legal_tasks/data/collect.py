@@ -28,7 +28,7 @@ from legal_tasks.data import archives, large, readers, sources, tombstones
 from legal_tasks.data import exams as layouts
 from legal_tasks.step import Output, StepError, main, progress
 
-VERSION = 6
+VERSION = 7
 EMBEDDED = "embedded"
 LICENCES = ("MIT", "Apache-2.0", "CC0-1.0", "CC-BY-4.0", "BSD-3-Clause", "public-domain")
 
