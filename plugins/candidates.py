@@ -1,4 +1,4 @@
-"""The candidates of one run: the bases that it trains on, one after the other, and which of them came to a decision.
+"""The candidates of one run: the bases that it trains on, and which of them came to a decision.
 
 A mapped task works for the candidate of its map index. `list_bases` says at the run's time which these are; the Jinja macros
 `base_name`, `candidates` and `failed_candidates` tell the steps.
