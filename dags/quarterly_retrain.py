@@ -2,7 +2,7 @@
 
 **What it does.** The tasks of `monthly_retrain`, built by the same code, with the data steps done again from the sources
 whatever lies in the store (the field `recompute` says so, and can be changed in the trigger form). The tasks from train to
-gate work for each base of the field `bases` (`current` alone, unless you name more), one base after the other; of those that
+gate work for each base of the field `bases` (`current` alone, unless you name more), one task at a time; of those that
 the gate let pass, `choose` releases the best by legal accuracy. A base whose task failed is named and loses the others
 nothing; where none passes, the run is refused with the reasons of each.
 

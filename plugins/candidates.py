@@ -1,4 +1,4 @@
-"""The candidates of one run: the bases that it trains on, one after the other, and which of them came to a decision.
+"""The candidates of one run: the bases that it trains on, and which of them came to a decision.
 
 A mapped task works for the candidate of its map index. `list_bases` says at the run's time which these are; the Jinja macros
 `base_name`, `candidates` and `failed_candidates` tell the steps.
@@ -57,7 +57,7 @@ def show_bases(params: Mapping[str, Any]) -> list[dict[str, str | None]]:
 def of(ti: Any) -> dict[str, str | None] | None:
     """The candidate that a task works for; None for a task that works for the whole run."""
     index = getattr(ti, "map_index", -1)
-    return ti.xcom_pull(task_ids=TASK, map_indexes=-1)[index] if index >= 0 else None
+    return every(ti)[index] if index >= 0 else None
 
 
 def base_name(ti: Any) -> str:
@@ -66,17 +66,25 @@ def base_name(ti: Any) -> str:
     return str(own["base"]) if own else ""
 
 
+def every(ti: Any) -> list[dict[str, str | None]]:
+    """All candidates of the run; none where it did not come so far.
+
+    Airflow renders templates before `begin_choice` says so, and a template that fails would hide its words.
+    """
+    return ti.xcom_pull(task_ids=TASK, map_indexes=-1) or []
+
+
 def candidates(ti: Any) -> str:
     """JSON {base: folder with the notes of the candidate's tasks} (Jinja macro)."""
-    found = ti.xcom_pull(task_ids=TASK, map_indexes=-1)
-    return json.dumps({each["base"]: str(run_folder(ti.run_id, index)) for index, each in enumerate(found)}, ensure_ascii=False)
+    found = {each["base"]: str(run_folder(ti.run_id, index)) for index, each in enumerate(every(ti))}
+    return json.dumps(found, ensure_ascii=False)
 
 
 def failed_candidates(ti: Any) -> str:
     """JSON {base: first task that did not end well}, from Airflow: a note may be an earlier attempt's (Jinja macro)."""
     states = states_of(ti, list(TASKS))
     found = {}
-    for index, each in enumerate(ti.xcom_pull(task_ids=TASK, map_indexes=-1)):
+    for index, each in enumerate(every(ti)):
         for task in TASKS:
             if states.get(f"{task}_{index}") not in ENDED_WELL:
                 found[each["base"]] = task

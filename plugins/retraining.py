@@ -24,7 +24,7 @@ TASKS = (
 )
 SETTINGS = Path(__file__).resolve().parents[1] / "legal_tasks" / "settings"
 CANDIDATE = {
-    "weight_rule": "upstream",  # one candidate to its end, then the next
+    "weight_rule": "upstream",  # what stands further down comes first, so that one candidate is done early
     "map_index_template": "{{ base_name(ti) }}",
 }
 PROFILES = sorted(path.stem for path in SETTINGS.glob("*.yaml"))
@@ -103,8 +103,8 @@ BASES = Param(
     examples=[candidates.CURRENT, "embedded-small"],
     title="Bases",
     section="Run",
-    description="Bases to train on, one after the other; the best that passes the gate is released. `current` is the field "
-    "Base model, or the profile's.",
+    description="Bases to train on; the best that passes the gate is released. `current` is the field Base model, or the "
+    "profile's.",
 )
 
 DATA = {"sources": "data.collect.sources"}

@@ -23,7 +23,8 @@ def follow(*options):
     argv = [str(_seat.python_of("orchestrator")), "-m", "legal_tasks.retrain", "--profile", "faults", "--timeout-s", "1500"]
     done = subprocess.run([*argv, *options], text=True, capture_output=True, timeout=1600, cwd=REPOSITORY)
     sys.stdout.write(done.stdout[-6000:] + done.stderr[-3000:])
-    return done, json.loads((Path(os.environ["LEXLOOP_VAR"]) / "retrain.json").read_text("utf-8"))
+    path = Path(os.environ["LEXLOOP_VAR"]) / "retrain.json"
+    return done, json.loads(path.read_text("utf-8")) if path.is_file() else {}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def candidate_notes(seat, result):
 
 def test_the_best_of_two_bases_is_released_and_a_third_that_does_not_exist_is_named(seat, quarter):
     done, result = quarter
-    assert (done.returncode, result["decision"]) == (0, "released")
+    assert (done.returncode, result.get("decision")) == (0, "released")
     listed = {each["base"]: each for each in result["candidates"]}
     assert list(listed) == ["embedded", "embedded-small", NOWHERE]
     assert [each["decision"] for each in listed.values()] == ["pass", "pass", "failed"]
@@ -61,13 +62,12 @@ def test_the_two_models_come_from_the_same_data_and_from_different_bases(seat, q
     assert made[0]["compress"]["digest"] != made[1]["compress"]["digest"]
 
 
-def test_the_tasks_worked_one_at_a_time_one_candidate_after_the_other(seat, quarter):
+def test_the_tasks_worked_one_at_a_time_and_are_named_by_their_base(seat, quarter):
     path = f"/dags/{_seat.QUARTERLY}/dagRuns/{quarter[1]['dag_run_id']}/taskInstances"
     tasks = [task for task in seat.call("GET", path, params={"limit": 100})["task_instances"] if task["start_date"]]
     tasks.sort(key=lambda task: task["start_date"])
     assert all(before["end_date"] <= task["start_date"] for before, task in zip(tasks, tasks[1:], strict=False))
-    order = [task["map_index"] for task in tasks if task["map_index"] >= 0]
-    assert order == sorted(order) and {0, 1, 2} == set(order)
+    assert {task["map_index"] for task in tasks} == {-1, 0, 1, 2}
     assert {task["rendered_map_index"] for task in tasks if task["map_index"] == 1} == {"embedded-small"}
 
 

@@ -101,6 +101,10 @@ print(candidates.failed_candidates(ti))
     assert found == {"b": "merge"}
 
 
+def test_a_run_that_did_not_come_so_far_has_no_candidates(ask):
+    assert ask("print(json.dumps([candidates.candidates(Task()), candidates.failed_candidates(Task())]))") == ["{}", "{}"]
+
+
 def test_the_choice_is_skipped_with_a_skipped_run_and_fails_with_a_failed_one(ask):
     found = ask("""
 said = []

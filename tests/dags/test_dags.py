@@ -48,7 +48,7 @@ def test_the_quarterly_tasks_from_train_to_gate_are_mapped_and_the_choice_waits_
     assert [name for name, task in quarterly.items() if task["mapped"]] == CANDIDATE
     assert not any(task["mapped"] for task in monthly.values())
     assert quarterly["choose"]["rule"] == "all_done" and quarterly["release"]["rule"] == "all_success"
-    # What stands further down comes first: one candidate to its end, then the next.
+    # What stands further down comes first, so that one candidate is done early.
     assert {quarterly[name]["weight"] for name in CANDIDATE} != {quarterly["collect"]["weight"]}
 
 
