@@ -22,7 +22,7 @@ from legal_tasks.evaluation.rules import real_exams
 from legal_tasks.evaluation.tables import render_comparison
 from legal_tasks.step import Input, Output, StepError, main, progress
 
-VERSION = 4
+VERSION = 5
 ROLES = ("base", "champion", "challenger")
 ANALYSED = ("points", "charge_f1", "article_f1")
 

@@ -24,7 +24,7 @@ from legal_tasks.evaluation.rules import Rule, Thresholds
 from legal_tasks.evaluation.tables import render_decision
 from legal_tasks.step import Input, Output, StepError, main
 
-VERSION = 3
+VERSION = 4
 REUSE = "never"
 SUMMARY = True  # the report belongs on the parent run's page
 MODES = ("auto", "replace", "improve")
