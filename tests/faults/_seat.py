@@ -210,6 +210,12 @@ class Seat:
         verdict, reasons = decide(self.state(run_id, dag), read_run(self.var / "runs" / run_id))
         return f"{verdict}: {'; '.join(reasons)[-900:]}" if verdict in ("failed", "refused") else verdict
 
+    def blame(self, run_id: str, dag: str = MONTHLY) -> str:
+        """The tasks of a run that failed, each with the last words of its log."""
+        tasks = self.call("GET", f"/dags/{dag}/dagRuns/{run_id}/taskInstances", params={"limit": 100})["task_instances"]
+        failed = [task["task_id"] for task in tasks if task["state"] == "failed"]
+        return "; ".join(f"{task}: {self.log(run_id, task, dag)[-700:]}" for task in failed) or str(self.state(run_id, dag))
+
     def production(self) -> dict[str, Any] | None:
         from legal_tasks.serving.state import Database
 

@@ -280,8 +280,13 @@ def backfill(s: Seat, dates: dict[str, list[str]]) -> dict[str, dict[str, tuple[
         return all(len(found) == len(dates[dag]) for dag, found in ended.items())
 
     wait_for(over, f"the ends of {sum(map(len, dates.values()))} runs", 150.0 * sum(map(len, dates.values())), 3.0)
-    states = {state for found in ended.values() for state, _ in found.values()}
-    assert states == {"success"}, f"runs ended {states}"
+    bad = {
+        f"{run} of {dag}": s.blame(run, dag)
+        for dag, found in ended.items()
+        for run, (end, _) in found.items()
+        if end != "success"
+    }
+    assert not bad, f"{len(bad)} runs failed: {bad}"
     return ended
 
 
