@@ -78,11 +78,17 @@ def test_mlflow_has_each_candidates_steps_below_the_one_run_and_the_chosen_numbe
     import httpx
 
     result = quarter[1]
-    with httpx.Client(base_url=f"http://127.0.0.1:{os.environ['LEXLOOP_MLFLOW_PORT']}/api/2.0/mlflow", trust_env=False) as mlflow:
+
+    def look():
+        """(the run of the DAG run, all runs), once its end has been told: that comes a moment after the DAG run's."""
         found = mlflow.get("experiments/get-by-name", params={"experiment_name": _seat.QUARTERLY}).json()["experiment"]
         asked = {"experiment_ids": [found["experiment_id"]], "max_results": 200}
         runs = mlflow.post("runs/search", json=asked).json()["runs"]
-    parent = next(run for run in runs if run["info"]["run_name"] == result["dag_run_id"])
+        parent = next(run for run in runs if run["info"]["run_name"] == result["dag_run_id"])
+        return parent["info"]["status"] != "RUNNING" and (parent, runs)
+
+    with httpx.Client(base_url=f"http://127.0.0.1:{os.environ['LEXLOOP_MLFLOW_PORT']}/api/2.0/mlflow", trust_env=False) as mlflow:
+        parent, runs = _seat.wait_for(look, "the end of the run in MLflow", 90)
     names = {run["info"]["run_name"] for run in runs if run is not parent}
     assert {
         f"{step} [{base}]" for step in ("training.lora", "evaluation.gate") for base in ("embedded", "embedded-small")

@@ -20,7 +20,7 @@ from legal_tasks.training import base as bases
 from legal_tasks.training import checkpoints
 from legal_tasks.training import rows as sets
 
-VERSION = 1
+VERSION = 2
 POINTS = 200  # aimed at in log.jsonl; at least 100 where there are as many updates
 SCHEDULES = ("linear", "cosine", "constant_with_warmup")
 BACKENDS = ("peft", "llamafactory")
@@ -497,12 +497,20 @@ def name_of(base: str) -> str:
     return Path(base).name if base not in bases.EMBEDDED and Path(base).exists() else base
 
 
+def sort_modules(path: Path) -> None:
+    """PEFT keeps names of modules as a set and writes it in the order of this process's hashes: the same adapter, other bytes."""
+    content = json.loads(path.read_text("utf-8"))
+    content = {name: sorted(value) if isinstance(value, list) else value for name, value in content.items()}
+    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", "utf-8")
+
+
 def save(output: Path, model, tokenizer, points: list[dict[str, Any]], base: str) -> None:
     """adapter/ (safetensors and its configuration, no place of this machine in it) and log.jsonl."""
     for config in model.peft_config.values():
         config.base_model_name_or_path = name_of(base)
     model.save_pretrained(output / "adapter", save_embedding_layers=False)
     (output / "adapter" / "README.md").unlink(missing_ok=True)
+    sort_modules(output / "adapter" / "adapter_config.json")
     tokenizer.save_pretrained(output / "adapter")
     lines = [json.dumps(point) for point in points]
     (output / "log.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
