@@ -44,7 +44,7 @@ class Row:
     sizes: dict[str, int] = field(default_factory=dict)
     version: str = ""
     mlflow: str = ""
-    gate: str = ""  # folder of the gate's artifact, with the report
+    gate: str = ""  # folder with the decision that release goes by, and its report: of the choice among bases, else of the gate
     candidate: str = ""  # folder of the compressed model
     against: str = ""  # who released it against the gate's recommendation, and why
     report: str = ""  # folder with report.html: the gate's, or the release's where it marks an override
@@ -125,7 +125,7 @@ def row_of(folder: Path) -> Row | None:
         row.reasons = reasons[:1]
     formats = (notes.get("compress", {}).get("report") or {}).get("formats") or {}
     row.sizes = {name: formats[name]["size_bytes"] for name in FORMATS if name in formats}
-    row.gate = str(notes.get("gate", {}).get("artifact") or "")
+    row.gate = judged or ""
     row.candidate = str(notes.get("compress", {}).get("artifact") or "")
     released = notes.get("release", {}).get("report") or {}
     row.version, row.against = str(released.get("version", "")), str(released.get("override") or "")

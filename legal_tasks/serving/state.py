@@ -125,13 +125,16 @@ class Database:
         before: Model | None,
         after: Model | None,
         evidence: Mapping[str, Any] | None,
-    ) -> None:
+    ) -> int:
+        """The new line's number."""
         if event not in EVENTS:
             raise ValueError(f"event must be one of {', '.join(EVENTS)}, got {event!r}")
         values = (time.time(), revision, event, actor, _dump(before), _dump(after), _dump(evidence or {}))
-        connection.execute(
+        added = connection.execute(
             "INSERT INTO history (at, revision, event, actor, before, after, evidence) VALUES (?, ?, ?, ?, ?, ?, ?)", values
         )
+        assert added.lastrowid is not None
+        return added.lastrowid
 
     def current(self) -> State:
         with self._transaction() as connection:
@@ -186,8 +189,8 @@ class Database:
         """Add a line about a model that changes nothing by itself; the line as it was written."""
         with self._transaction() as connection:
             now = self._read(connection)
-            self._append(connection, now.revision, event, actor, now.actual, model, evidence)
-        return self.history()[-1]
+            number = self._append(connection, now.revision, event, actor, now.actual, model, evidence)
+        return next(line for line in self.history() if line.id == number)  # another process may have added lines since
 
     @staticmethod
     def _check(now: State, revision: int | None) -> None:

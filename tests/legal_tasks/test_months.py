@@ -58,6 +58,8 @@ def test_a_run_with_several_bases_is_told_by_the_chosen_one_with_all_of_them_bes
     two_bases(var, "scheduled__q", "2026-10", 1_790_800_000.0, gates, release={"report": {"version": "9"}})
     [row] = months.overview(var).rows
     assert (row.state, row.accuracy, row.version, row.sizes) == ("released", 0.8, "9", {"merged": 101})
+    # The release goes by the choice's decision: an override of the gate's own would never be found.
+    assert row.gate == str(var / "store" / "evaluation.choose" / "scheduled__q")
     assert row.chosen == 1 and row.mlflow.endswith("/h")
     assert [(each["base"], each["decision"], each["accuracy"]) for each in row.candidates] == [
         ("embedded", "refused", 0.7),

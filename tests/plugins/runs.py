@@ -48,8 +48,10 @@ def two_bases(var, run, month, at, gates, **notes):
         accuracy = row["metrics"]["legal_exam"]["challenger"]
         told = {"decision": row["decision"], "reasons": row["reasons"], "accuracy": accuracy, "size_bytes": 100 + index}
         listed.append({"index": index, "base": base, **told})
+    chosen = var / "store" / "evaluation.choose" / run
+    write(chosen / "decision.json", json.loads((gates[1] / "decision.json").read_text()))
     choice = {
-        "artifact": str(gates[1]),
+        "artifact": str(chosen),
         "report": {"chosen": 1, "candidates": listed},
         "mlflow_run_url": "http://mlflow/#/runs/h",
     }
