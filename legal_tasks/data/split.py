@@ -11,13 +11,14 @@ import json
 import sys
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, overload
+from typing import TYPE_CHECKING, Annotated
 
 from legal_tasks.data import dedupe, deliver
-from legal_tasks.data.spool import Lines, View
+from legal_tasks.data.spool import Lines, OnDisk, View
+from legal_tasks.data.works import parts
 from legal_tasks.records import Record, RecordError, read_records, write_records
 from legal_tasks.step import Input, Output, StepError, main
 
@@ -55,7 +56,7 @@ class Report:
     near_leaks_of: int  # so many validation records were looked at for that: all, or a sample
 
 
-class Stored(Sequence[Record]):
+class Stored(OnDisk[Record]):
     """The records of a JSON Lines file, read when they are asked for. `categories`: of each; `keys`: see `relatives`."""
 
     def __init__(self, path: Path) -> None:
@@ -71,17 +72,11 @@ class Stored(Sequence[Record]):
     def __len__(self) -> int:
         return len(self.lines)
 
-    @overload
-    def __getitem__(self, place: int) -> Record: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[Record]: ...
-    def __getitem__(self, place: int | slice) -> Record | list[Record]:
-        if isinstance(place, slice):
-            return [self[one] for one in range(*place.indices(len(self)))]
+    def read_at(self, place: int) -> Record:
         return Record(**json.loads(self.lines[place]))
 
     def text(self, place: int) -> str:
-        return _text(self[place])
+        return said(self[place])
 
     def relatives(self) -> Iterator[tuple[int, int]]:
         """Pairs of places with the same parent, and with the same prompt but for spaces and punctuation."""
@@ -99,8 +94,8 @@ def _hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest())
 
 
-def _text(record: Record) -> str:
-    return "\n".join([*(part for turn in record.history for part in turn), record.instruction, record.input, record.output])
+def said(record: Record) -> str:
+    return "\n".join(parts(record))
 
 
 def group(records: Stored, near: float) -> list[list[int]]:
@@ -132,7 +127,7 @@ def choose(records: Stored, groups: list[list[int]], share: float, seed: int) ->
 
 
 def _rank(record: Record, seed: int, name: str) -> bytes:
-    return hashlib.sha256(f"{seed} {name} {record.provenance.get('id')} {_text(record)}".encode()).digest()
+    return hashlib.sha256(f"{seed} {name} {record.provenance.get('id')} {said(record)}".encode()).digest()
 
 
 def exact_leaks(train: Iterable[Record], held: Iterable[Record]) -> int:
@@ -192,7 +187,7 @@ def run(params: Params) -> Report:
     deliver.write_alpaca(params.output / "alpaca", splits)
     leaks = exact_leaks(*map(read_records, splits.values()))
     measured = sample(chosen, params.seed)
-    near = near_leaks(map(_text, read_records(splits["train"])), map(records.text, measured), params.near)
+    near = near_leaks(map(said, read_records(splits["train"])), map(records.text, measured), params.near)
     tally = Counter((name, place in chosen) for place, name in enumerate(records.categories))
     categories = {n: {"train": tally[n, False], "validation": tally[n, True]} for n in sorted(set(records.categories))}
     train, held = len(records) - len(chosen), len(chosen)

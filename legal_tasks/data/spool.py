@@ -4,15 +4,35 @@ from __future__ import annotations
 
 import os
 import tempfile
+from abc import abstractmethod
 from array import array
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import overload
+from typing import TypeVar, overload
 
 BUFFER = 1 << 20  # bytes
+Item = TypeVar("Item")
 
 
-class Spool(Sequence[str]):
+class OnDisk(Sequence[Item]):
+    """A list whose items are read when they are asked for: `read_at` gives the one at a place from 0 to its length."""
+
+    @abstractmethod
+    def read_at(self, place: int) -> Item: ...
+
+    @overload
+    def __getitem__(self, place: int) -> Item: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Item]: ...
+    def __getitem__(self, place: int | slice) -> Item | list[Item]:
+        if isinstance(place, slice):
+            return [self.read_at(one) for one in range(*place.indices(len(self)))]
+        if not 0 <= place < len(self):
+            raise IndexError(place)
+        return self.read_at(place)
+
+
+class Spool(OnDisk[str]):
     """Texts in a temporary file without a name, in `folder`; it is gone with the process. 8 bytes of memory per text."""
 
     def __init__(self, folder: Path) -> None:
@@ -31,15 +51,7 @@ class Spool(Sequence[str]):
     def __len__(self) -> int:
         return len(self.ends) - 1
 
-    @overload
-    def __getitem__(self, place: int) -> str: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[str]: ...
-    def __getitem__(self, place: int | slice) -> str | list[str]:
-        if isinstance(place, slice):
-            return [self[one] for one in range(*place.indices(len(self)))]
-        if not 0 <= place < len(self):
-            raise IndexError(place)
+    def read_at(self, place: int) -> str:
         if not self.written:
             self.file.flush()
             self.written = True
@@ -50,7 +62,7 @@ class Spool(Sequence[str]):
         self.file.close()
 
 
-class Lines(Sequence[str]):
+class Lines(OnDisk[str]):
     """The lines of a UTF-8 file that are not empty, without their line feeds. 8 bytes of memory per line."""
 
     def __init__(self, path: Path) -> None:
@@ -66,15 +78,7 @@ class Lines(Sequence[str]):
     def __len__(self) -> int:
         return len(self.starts) - 1
 
-    @overload
-    def __getitem__(self, place: int) -> str: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[str]: ...
-    def __getitem__(self, place: int | slice) -> str | list[str]:
-        if isinstance(place, slice):
-            return [self[one] for one in range(*place.indices(len(self)))]
-        if not 0 <= place < len(self):
-            raise IndexError(place)
+    def read_at(self, place: int) -> str:
         start = self.starts[place]
         return os.pread(self.file.fileno(), self.starts[place + 1] - start, start).decode("utf-8").rstrip("\n")
 
@@ -82,7 +86,7 @@ class Lines(Sequence[str]):
         self.file.close()
 
 
-class View(Sequence[str]):
+class View(OnDisk[str]):
     """Another list of texts: what `read` gives for each of `places`, read when it is asked for."""
 
     def __init__(self, read: Callable[[int], str], places: Sequence[int]) -> None:
@@ -91,11 +95,5 @@ class View(Sequence[str]):
     def __len__(self) -> int:
         return len(self.places)
 
-    @overload
-    def __getitem__(self, place: int) -> str: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[str]: ...
-    def __getitem__(self, place: int | slice) -> str | list[str]:
-        if isinstance(place, slice):
-            return [self.read(one) for one in self.places[place]]
+    def read_at(self, place: int) -> str:
         return self.read(self.places[place])

@@ -9,11 +9,13 @@ import sys
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 
 from legal_tasks import artifacts
 from legal_tasks.services import nginx_path
 from legal_tasks.serving import engines, keys
+from legal_tasks.serving.gateway import Gateway
 
 TINY = Path(__file__).with_name("tiny_engine.py")
 
@@ -114,3 +116,19 @@ def make_gguf(tmp_path):
         return store.get_or_make("compression.compress", {"name": name}, {}, fill).path
 
     return make
+
+
+@pytest.fixture
+def front(var):
+    """A gateway of its own, stopped at the end; the test starts it."""
+    one = Gateway(var / "gateway", engines.free_port(int(os.environ["LEXLOOP_GATEWAY_PORT"])))
+    yield one
+    one.stop()
+
+
+@pytest.fixture
+def client(front):
+    """Speaks to the gateway with a valid key."""
+    headers = {"Authorization": f"Bearer {front.probe_key}"}
+    with httpx.Client(base_url=front.url, headers=headers, timeout=10, trust_env=False) as one:
+        yield one

@@ -4,7 +4,6 @@ import subprocess
 import sys
 import time
 
-import httpx
 import pytest
 
 from legal_tasks.serving import engines, gateway, keys
@@ -14,26 +13,12 @@ QUESTION = {"model": "legal-llm", "messages": [{"role": "user", "content": "什�
 
 
 @pytest.fixture
-def front(var):
-    one = Gateway(var / "gateway", engines.free_port(int(os.environ["LEXLOOP_GATEWAY_PORT"])))
-    yield one
-    one.stop()
-
-
-@pytest.fixture
 def engine(var, make_model):
     folder = make_model("合同是协议").path / "gptq"
     one = engines.Engine.start(folder, engines.free_port(int(os.environ["LEXLOOP_ENGINE_PORT"])), var / "logs" / "e.log")
     one.wait_ready(10)
     yield one
     one.stop()
-
-
-@pytest.fixture
-def client(front):
-    headers = {"Authorization": f"Bearer {front.probe_key}"}
-    with httpx.Client(base_url=front.url, headers=headers, timeout=10, trust_env=False) as one:
-        yield one
 
 
 def error_of(answer):

@@ -7,7 +7,7 @@ import pytest
 
 from legal_tasks.serving import engines, keys
 from legal_tasks.serving.backends import VLLM_BACKEND, read_metrics
-from legal_tasks.serving.gateway import Gateway, Route, last_requests
+from legal_tasks.serving.gateway import Route, last_requests
 from tests.legal_tasks.training.tiny import make_base
 
 openai = pytest.importorskip("openai")
@@ -19,13 +19,6 @@ def engine(var, make_model):
     folder = make_model("合同是协议").path / "gptq"
     one = engines.Engine.start(folder, engines.free_port(int(os.environ["LEXLOOP_ENGINE_PORT"])), var / "logs" / "e.log")
     one.wait_ready(20)
-    yield one
-    one.stop()
-
-
-@pytest.fixture
-def front(var):
-    one = Gateway(var / "gateway", engines.free_port(int(os.environ["LEXLOOP_GATEWAY_PORT"])))
     yield one
     one.stop()
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from legal_tasks.serving import engines, gateway
-from legal_tasks.serving.gateway import Gateway, Route
+from legal_tasks.serving.gateway import Route
 from legal_tasks.setup import nginx_module
 
 QUESTION = {"model": "legal-llm", "messages": [{"role": "user", "content": "什么是合同？"}]}
@@ -17,12 +17,10 @@ USAGE = {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}
 
 
 @pytest.fixture
-def front(var):
+def front(front):
     if nginx_module(gateway.TOKENS_MODULE) is None:
         pytest.skip("this nginx has no njs")
-    one = Gateway(var / "gateway", engines.free_port(int(os.environ["LEXLOOP_GATEWAY_PORT"])))
-    yield one
-    one.stop()
+    return front
 
 
 @pytest.fixture
@@ -33,13 +31,6 @@ def engine(var, make_model, front):
     front.start(Route.only(port, "7"))
     yield one
     one.stop()
-
-
-@pytest.fixture
-def client(front):
-    headers = {"Authorization": f"Bearer {front.probe_key}"}
-    with httpx.Client(base_url=front.url, headers=headers, timeout=10, trust_env=False) as one:
-        yield one
 
 
 @pytest.fixture
