@@ -29,6 +29,7 @@ from legal_tasks.step import StepError
 TEMPLATES = Path(__file__).parent / "templates"
 READ_TIMEOUT_S = 120  # a frozen engine costs a request this long
 BODY_MIB = 2
+RELOAD_S = 30.0  # for new workers to serve and old ones to stop accepting; under a second where the machine is not overloaded
 TOKENS_MODULE = "ngx_http_js_module.so"  # njs; without it the log has no token counts
 WORD = re.compile(r"[A-Za-z0-9_.-]+")  # what may enter the configuration as a name or version
 
@@ -270,8 +271,15 @@ class Gateway:
         except httpx.HTTPError:
             return None
 
+    def _not_yet(self, mark: str, route: Route) -> str | None:
+        """Why requests may still go another way than `route`, or None: old workers accept until the master tells them to end."""
+        if self._in_force() != mark:
+            return f"Nginx does not serve {route.versions} yet"
+        accepting = sorted(pid for pid, started in self.retired if _accepts(pid, started))
+        return f"workers {accepting} of the earlier configuration still take requests" if accepting else None
+
     @staticmethod
-    def _wait(check: Callable[[], str | None], timeout_s: float = 10.0) -> None:
+    def _wait(check: Callable[[], str | None], timeout_s: float = RELOAD_S) -> None:
         deadline = time.monotonic() + timeout_s
         while (reason := check()) is not None:
             if time.monotonic() > deadline:
@@ -299,7 +307,7 @@ class Gateway:
         mark = self._write(route)
         try:
             self.reload()
-            self._wait(lambda: None if self._in_force() == mark else f"Nginx still does not serve {route.versions}")
+            self._wait(lambda: self._not_yet(mark, route))
             reason = probe() if probe else None
             if reason is not None:
                 raise GatewayError(f"the probe through the gateway failed: {reason}")
@@ -316,7 +324,7 @@ class Gateway:
         self.known = known
         if self.pid() is not None:
             self.reload()
-            self._wait(lambda: None if self._in_force() == self.mark else f"Nginx does not serve {self.route.versions} again")
+            self._wait(lambda: self._not_yet(self.mark, self.route))
 
     def draining(self) -> bool:
         """True while workers of an earlier configuration still end their requests."""
@@ -341,6 +349,16 @@ class Gateway:
                     return
                 time.sleep(0.05)
         raise GatewayError(f"Nginx {pid} does not end")
+
+
+def _accepts(pid: int, started: str | None) -> bool:
+    """Whether a worker still takes new connections; one told to end says so in its title."""
+    if process_start(pid) != started:
+        return False
+    try:
+        return b"shutting down" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def last_requests(root: Path, count: int = 20) -> list[dict]:

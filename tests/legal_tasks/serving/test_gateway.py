@@ -1,7 +1,9 @@
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -149,6 +151,28 @@ def test_the_next_engine_of_the_same_version_is_in_force_when_the_change_returns
     assert error_of(client.post("/v1/chat/completions", json=QUESTION)) == (502, "engine_unavailable")
     front.apply(Route.only(engine.port, "7"))
     assert client.post("/v1/chat/completions", json=QUESTION).status_code == 200
+
+
+def test_a_change_is_probed_only_when_no_old_worker_takes_requests_any_more(front, client, engine):
+    front.start(Route())
+    old = sorted(front._workers())
+    seen = []
+
+    def probe():
+        seen.append(client.post("/v1/chat/completions", json=QUESTION).status_code)
+
+    for pid, _ in old:
+        os.kill(pid, signal.SIGSTOP)
+    change = threading.Thread(target=front.apply, args=(Route.only(engine.port, "7"), probe))
+    change.start()
+    try:
+        time.sleep(1.5)
+        early = list(seen)
+    finally:
+        for pid, _ in old:
+            os.kill(pid, signal.SIGCONT)
+        change.join(20)
+    assert old and early == [] and seen == [200]
 
 
 def test_requests_under_way_end_on_the_old_route_and_are_waited_for(front, client, engine):
