@@ -9,8 +9,10 @@ The last line on standard output is JSON: {artifact, digest, key, report, reused
 from __future__ import annotations
 
 import argparse
+import atexit
 import dataclasses
 import datetime
+import gc
 import importlib
 import json
 import os
@@ -390,8 +392,18 @@ def _emit(result: dict[str, Any], note: Path | None) -> None:
     print(json.dumps(result, ensure_ascii=False, default=str), flush=True)
 
 
+def spare_collections() -> None:
+    """Let Python look for dead cycles less often, and not at all at its end.
+
+    A step imports a million objects that live to its end; walking them again and again takes three seconds of each step.
+    """
+    gc.set_threshold(100_000, 20, 20)
+    atexit.register(gc.freeze)
+
+
 def main(name: str, argv: Sequence[str] | None = None) -> int:
     """Run the step module `name` (e.g. "legal_tasks.data.clean") as a command; return the exit code."""
+    spare_collections()
     module = importlib.import_module(name)
     specs = describe_params(module.Params)
     arguments = vars(_parser(module, name, specs).parse_args(argv))
