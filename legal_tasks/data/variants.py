@@ -14,6 +14,8 @@ from legal_tasks.data.dedupe import GRAM, normal
 WORD = 3  # characters
 LONG = 8  # characters; slips make no run so long, so a run counts once more for each
 NEW = re.compile(b"\x01+")
+NUMBER = re.compile(r"[0-9]+[^\W0-9]?|[零〇一二两三四五六七八九十百千万亿]+")  # with its unit: 3月 is not 3日
+BLANK = re.compile(r"[^\S\n]+")  # a sentence that moves keeps its numbers: those at its end have no unit
 NUMERAL = re.compile("[0-9零〇一二两三四五六七八九十百千万亿]")
 # Slips beside each other look like a run: of many slips so many may. At 3 % of the characters it is one in seventeen.
 FEW, ONE_IN = 2, 6
@@ -69,8 +71,15 @@ def _places(own: str, other: str) -> tuple[int, int]:
             elif end - begin == 1:
                 slots += bool(NUMERAL.search(changed))
                 slips += not NUMERAL.search(changed)
+    # Beside each other, as in a date, several numbers make one run: those that the other text has nowhere are counted.
+    missing = len(_numbers(own) - _numbers(other))
     # One other word in the whole text is a slip of a word.
-    return (0, slips + 1) if slots == words == 1 else (slots, slips)
+    return (0, slips + 1) if slots == words == 1 and not missing else (max(slots, missing), slips)
+
+
+@lru_cache(maxsize=16)
+def _numbers(text: str) -> frozenset[str]:
+    return frozenset(NUMBER.findall(BLANK.sub("", text)))
 
 
 def _instead(before: str, size: int, after: str, theirs: str) -> str:

@@ -48,6 +48,19 @@ def test_slips_do_not_make_another_filling_a_copy(seed):
     assert is_variant("".join(chars), OTHER) and not is_slipped("".join(chars), OTHER)
 
 
+def test_numbers_beside_each_other_are_counted_one_by_one_though_each_stands_elsewhere_too():
+    form = (
+        "甲方{first}与乙方陆海灯于{day}在昌平县签订本合同，价款为人民币{price}元。货物分2批交付，每批不迟于约定之日后7日；"
+        "检验期为收货后3日，逾期视为合格。逾期付款的，按日支付违约金。一方提前解除的，应当提前14日通知对方并结清费用。"
+    )
+    one = form.format(first="周若兰", day="2018年1月23日", price="60700")
+    other = form.format(first="韩雪梅", day="2017年1月2日", price="60200")
+    slipped = one.replace("货物", "货误").replace("检验", "俭验").replace("视为", "视伪").replace("结清", "结情")
+    assert is_variant(slipped, other) and not is_variant(slipped, one)
+    parts = slipped.split("。")
+    assert not is_variant("。".join([parts[2], parts[0], parts[1], parts[3]]) + "。", one)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_single_characters_that_differ_everywhere_make_a_slipped_copy(seed):
     text, dice = ONE + OTHER, random.Random(seed)
