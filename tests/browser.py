@@ -32,12 +32,22 @@ def open_page() -> Iterator[Any]:
         browser.close()
 
 
-def sign_in(page: Any, airflow_url: str, password: str) -> None:
-    page.goto(airflow_url)
-    page.fill("input[name=username]", "admin")
+def sign_in(page: Any, airflow_url: str, password: str, name: str = "admin") -> None:
+    """Log in, whoever was logged in before."""
+    page.context.clear_cookies()
+    page.goto(f"{airflow_url}/auth/login" if name != "admin" else airflow_url)
+    page.fill("input[name=username]", name)
     page.fill("input[name=password]", password)
     page.click("button[type=submit]")
     page.wait_for_selector("[data-testid=nav-home-link]")
+
+
+def open_models(page: Any, airflow_url: str) -> Any:
+    """The page "Legal models" inside Airflow's own frame."""
+    page.goto(f"{airflow_url}/plugin/legal-models")
+    frame = page.frame_locator("iframe")
+    frame.locator("h1").wait_for()
+    return frame
 
 
 def open_form(page: Any, airflow_url: str, dag: str, section: str, field: str) -> None:

@@ -78,41 +78,24 @@ def picture(page, name: str) -> None:
         page.screenshot(path=str(Path(folder) / f"{name}.png"))
 
 
-def sign_in(page, address: str, name: str) -> None:
-    page.context.clear_cookies()
-    page.goto(f"{address}/auth/login")
-    page.fill("input[name=username]", name)
-    page.fill("input[name=password]", f"{name}'s")
-    page.click("button[type=submit]")
-    page.wait_for_selector("[data-testid=nav-home-link]")
-
-
-def open_models(page, address: str):
-    """The page inside Airflow's own frame."""
-    page.goto(f"{address}/plugin/legal-models")
-    frame = page.frame_locator("iframe")
-    frame.locator("h1").wait_for()
-    return frame
-
-
 def test_two_people_override_a_refusal_and_the_report_is_a_tab_of_the_run(airflow):
     address, var = airflow
     with browser.open_page() as page:
         assert page.goto(f"{address}/legal-models/page").status == 401
-        sign_in(page, address, "eve")
-        frame = open_models(page, address)
+        browser.sign_in(page, address, "eve's", "eve")
+        frame = browser.open_models(page, address)
         assert frame.locator("#refusals").inner_text().count("general ability: fail") == 1
         assert frame.locator("form").count() == 0
-        sign_in(page, address, "alice")
-        frame = open_models(page, address)
+        browser.sign_in(page, address, "alice's", "alice")
+        frame = browser.open_models(page, address)
         frame.locator("summary").click()
         frame.locator("textarea").fill(REASON)
         picture(page, "override-asked")
         frame.get_by_role("button", name="Ask for an override").click()
         frame.get_by_text("A second person").first.wait_for()
         assert frame.get_by_role("button", name="Confirm").count() == 0
-        sign_in(page, address, "bob")
-        frame = open_models(page, address)
+        browser.sign_in(page, address, "bob's", "bob")
+        frame = browser.open_models(page, address)
         picture(page, "override-confirm")
         frame.get_by_role("button", name="Confirm").click()
         frame.get_by_text("override confirmed").first.wait_for()
