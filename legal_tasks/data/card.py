@@ -17,7 +17,7 @@ from typing import Any
 from legal_tasks.records import Record
 
 LENGTHS = (50, 100, 200, 400, 800, 1600, 3200, 6400)  # characters: upper ends of the histogram's classes
-EXAMPLES, PAIRS = 3, 50  # shown per rule, and in all
+EXAMPLES, PAIRS, LAWS = 3, 50, 30  # shown per rule, in all, in all
 READ = ("unreadable", "broken", "empty", "encoding")
 FORM = ("no_answer", "no_articles", "no_reasoning", "too_short", "too_long")
 REPEATED = ("duplicate", "near_duplicate")
@@ -25,10 +25,13 @@ SIZES = ((1000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_0
 
 
 class Tally:
-    """What the card tells of the records, counted one by one: categories, licences, lengths in characters of all turns."""
+    """What the card tells of the records, counted one by one: categories, subjects, laws, licences, lengths in
+    characters of all turns."""
 
     def __init__(self, records: Iterable[Record] = ()) -> None:
         self.categories: Counter[str] = Counter()
+        self.subjects: Counter[str] = Counter()
+        self.laws: Counter[str] = Counter()
         self.licences: Counter[str] = Counter()
         self.lengths = array("L")
         for record in records:
@@ -36,6 +39,8 @@ class Tally:
 
     def add(self, record: Record) -> None:
         self.categories[record.category] += 1
+        self.subjects[str(record.provenance.get("subject"))] += 1
+        self.laws.update(record.provenance.get("laws") or ())
         self.licences[str(record.provenance.get("licence"))] += 1
         turns = (part for turn in record.history for part in turn)
         self.lengths.append(sum(map(len, (*turns, record.instruction, record.input, record.output))))
@@ -143,8 +148,11 @@ def sections(facts: Facts) -> list[Section]:
         ),
         Section("Sources", "", ("name", "in", "used", "reference", "set aside"), _sources(facts)),
     ]
-    for title, values in (("Categories", tally.categories), ("Licences", tally.licences)):
+    for title, values in (("Categories", tally.categories), ("Subjects", tally.subjects), ("Licences", tally.licences)):
         found.append(Section(title, "", ("name", "records"), sorted(values.items())))
+    laws = sorted(tally.laws.items(), key=lambda pair: (-pair[1], pair[0]))
+    note = f"{len(laws)} laws are asked about or cited; the {min(LAWS, len(laws))} with the most records."
+    found.append(Section("Laws", note, ("law", "records"), laws[:LAWS]))
     found.append(Section("Lengths", "Characters of a record, all turns.", picture="lengths.svg"))
     personal = sorted(facts.clean["personal_data"].items())
     note = "Replaced by pseudonyms that stay the same within a document. People are found by patterns, without a model."

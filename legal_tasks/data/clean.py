@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import re
 import sys
 import time
 from collections import Counter, defaultdict
@@ -20,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from legal_tasks.data import decontaminate, dedupe, formats, privacy, rewrite, rules, statutes
+from legal_tasks.data import decontaminate, dedupe, formats, privacy, rewrite, rules, statutes, subjects
 from legal_tasks.data.memory import Memory
 from legal_tasks.data.variants import is_slipped, is_variant
 from legal_tasks.data.works import Drafts, Items, Work, opened, parts
@@ -28,7 +29,7 @@ from legal_tasks.records import CATEGORIES, Record, to_line
 from legal_tasks.step import Input, Output, Runtime, StepError, main, progress
 from legal_tasks.step import store as open_store
 
-VERSION = 11
+VERSION = 12
 TOLD = 2000  # items between two lines of progress
 EXCERPT = 120  # characters of an item that was set aside
 
@@ -81,6 +82,7 @@ class Report:
     records: dict[str, Any]  # in, used, reference, set_aside {reason: n}, derived
     written: int
     categories: dict[str, int]
+    subjects: dict[str, int]  # what the records are about -> records
     hits: dict[str, int]  # all hits of each rule, not only those where it was first
     personal_data: dict[str, int]
     contaminated: int
@@ -281,7 +283,9 @@ def _masked(work: Work, text: str, texts: list[list[str]], salt: str) -> tuple[l
     return masked, dict(masker.counts)
 
 
-def finished(work: Work, drafts: Drafts, params: Params, memory: Memory, personal: Counter[str]) -> Iterator[Record]:
+def finished(
+    work: Work, drafts: Drafts, params: Params, memory: Memory, personal: Counter[str], bare: re.Pattern[str]
+) -> Iterator[Record]:
     """The used item's records as they are trained on: masked, with their provenance."""
     work.fate = "used"
     records, origin = drafts.read(work)
@@ -290,7 +294,16 @@ def finished(work: Work, drafts: Drafts, params: Params, memory: Memory, persona
         name = work.id + (f".{number}" if work.derived else "")
         record.provenance = {"id": name, "parent": work.id, "licence": origin["licence"], "derived": work.derived}
         record.provenance["locator"] = origin["locator"]
+        add_subject(record, bare)
         yield record
+
+
+def add_subject(record: Record, bare: re.Pattern[str]) -> None:
+    """Note in the record's provenance which laws it cites and what it is about."""
+    text = "\n".join(parts(record))
+    cited = [(law, article) for law, article, _, _ in statutes.citations(text, bare)]
+    laws, subject = subjects.describe(cited, text, record.category)
+    record.provenance |= {"laws": laws, "subject": subject}
 
 
 def article_records(store: statutes.Store, items: Items, day: datetime.date, most: int) -> Iterator[Record]:
@@ -313,6 +326,7 @@ def article_records(store: statutes.Store, items: Items, day: datetime.date, mos
         record = formats.from_article(law, number, item["source"])
         record.provenance = {"id": f"{law.item}.{number}", "parent": law.item, "licence": item["licence"], "derived": True}
         record.provenance |= {"locator": item["locator"], "version": law.version}
+        record.provenance |= {"laws": [law.name], "subject": subjects.of_law(law.name, number)}
         yield record
 
 
@@ -373,11 +387,13 @@ class Writer:
     def __init__(self, path: Path) -> None:
         self.file = open(path, "w", encoding="utf-8")  # noqa: SIM115
         self.categories: Counter[str] = Counter()
+        self.subjects: Counter[str] = Counter()
         self.derived = 0
 
     def write(self, record: Record) -> None:
         self.file.write(to_line(record) + "\n")
         self.categories[record.category] += 1
+        self.subjects[record.provenance["subject"]] += 1
         self.derived += record.provenance["derived"]
 
 
@@ -394,7 +410,12 @@ def run(params: Params) -> Report:
         contaminated = apply_rules(items, drafts, judge, hits, params.output / "contamination.jsonl")
         drop_duplicates([work for work in items.works if not work.fate], drafts, params, hits)
         writer = Writer(params.output / "records.jsonl")
-        used = (record for work in items.works if not work.fate for record in finished(work, drafts, params, memory, personal))
+        used = (
+            record
+            for work in items.works
+            if not work.fate
+            for record in finished(work, drafts, params, memory, personal, store.bare)
+        )
         rewriter = (
             rewrite.Rewriter(params.endpoint(), params.rewrite_categories, judge.fault, memory) if params.rewrite_url else None
         )
@@ -415,6 +436,7 @@ def run(params: Params) -> Report:
         records=counts,
         written=sum(writer.categories.values()),
         categories=dict(sorted(writer.categories.items())),
+        subjects=dict(sorted(writer.subjects.items())),
         hits=dict(sorted(hits.items())),
         personal_data=dict(sorted(personal.items())),
         contaminated=contaminated,
