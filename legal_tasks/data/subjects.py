@@ -15,6 +15,9 @@ from pathlib import Path
 
 OTHER = "其他"
 REGULATION = re.compile("(?:条例|办法|细则|规定|决定|方案|通知)$")  # of the administration, unless its name says more
+ACT = re.compile(
+    "(?:法|法典|通则|总则|条例|规定|办法|细则|决定|解释|批复|意见|规则|通知|修正案)(?:[（(].*[）)])?$"
+)  # no contract or book
 MOST_LAWS = 8  # named in a record
 
 
@@ -80,12 +83,14 @@ def of_words(text: str) -> str:
 def describe(cited: Iterable[tuple[str, str]], text: str, kind: str = "") -> tuple[list[str], str]:
     """([laws named, the most cited first, at most MOST_LAWS], subject) of a record.
 
-    `cited`: (law, article or "") of each citation in it; a law that only explains what it is about does not count twice.
+    `cited`: (law, article or "") of each citation in it; what is no act by its name is passed over.
     A case in which somebody is accused is criminal law, whatever procedure it also cites.
     """
     laws: Counter[str] = Counter()
     votes: Counter[str] = Counter()
     for law, article in cited:
+        if not ACT.search(law):
+            continue
         laws[law] += 1
         subject = of_law(law, article)
         if subject != OTHER:
