@@ -1,7 +1,8 @@
-"""A rule of the decision in Chinese: name and one sentence, from its numbers. What was not measured keeps its reason's words."""
+"""A rule of the decision in Chinese: name and one sentence, from its numbers or from why there are none."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +28,35 @@ SAYINGS = {
     "success_rate": ("请求成功率", "{v}", "至少 {b}"),
     "cost_cny": ("每月成本", "{v}", "须小于 {b}"),
 }
+ROLE = r"(base|champion|challenger|\S+)"
+ROLES = {"base": "原始模型", "champion": "在用模型", "challenger": "候选模型"}
+# Why something was not measured, as compare and rules say it -> the same in Chinese.
+WHY = (
+    (r"the suite (\S+) was not asked", "没有作答试题集 {0}"),
+    (r"the profile names no domain suite and the sources list no exams", "配置未指定领域试题集，数据源也未列出考试"),
+    (r"the history of releases was not given", "未提供发布历史"),
+    (r"no question was answered in words", "没有以文字作答的题目"),
+    (r"no (\S+) model was compared", "没有比较 {0} 模型"),
+    (r"no answers in words, or no statutes to hold them against", "没有文字回答，或没有可供核对的法条"),
+    (r"no report says how many training records hold exam questions", "没有报告说明训练记录中含有多少考题"),
+    (r"served and evaluated answers were not compared", "未比较服务端回答与评测回答"),
+    (r"there was no load test", "未做压力测试"),
+    (r"no cost was measured on the card (.+), or its price is not set", "未在 {0} 上测得成本，或其价格未设定"),
+    (ROLE + r" has no answers", "{0} 没有回答"),
+    (
+        ROLE + r" answered other items than the challenger \((\d+) against (\d+), (\d+) not shared\)",
+        "{0} 与候选模型作答的题目不同（{1} 题对 {2} 题，{3} 题不一致）",
+    ),
+    (
+        ROLE + r" answered other items than the challenger under the same ids \((\d+) of (\d+)\)",
+        "{0} 与候选模型在相同编号下作答的题目不同（{2} 题中有 {1} 题）",
+    ),
+    (ROLE + r" answered an item twice", "{0} 对同一题作答两次"),
+    (ROLE + r" has no verdict on (\d+) of (\d+) items", "{0} 的 {2} 题中有 {1} 题没有判定"),
+    (r"(\d+) of the (\d+) items that were asked have no answer", "所出 {1} 题中有 {0} 题没有回答"),
+    (r"(\S+) on (\S+): no answers", "{0} 在 {1} 上没有回答"),
+    (r"(\S+) on (\S+): answered items that the merged model did not", "{0} 在 {1} 上作答了合并模型未作答的题目"),
+)
 BY = {"point": "点值", "lower bound": "单侧 95% 下界", "bound": "单侧 95% 下界", "upper bound": "单侧 95% 上界"}
 OTHER = ("{v}{i}", "界限 {b}")
 
@@ -42,7 +72,7 @@ def say(rule: Mapping[str, Any]) -> str:
     """One sentence: verdict, value with interval and number of items, bound."""
     verdict = MARKS[rule["verdict"]]
     if rule["value"] is None:
-        return f"{verdict}：{rule['sentence']}"
+        return f"{verdict}：{'；'.join(map(why, rule['sentence'].split('; ')))}"
     what, wanted = SAYINGS.get(rule["name"].partition(" (")[0], ("", *OTHER))[1:]
     apart = "{d}" in what
     shown = points if apart else (lambda value: number(value, rule["suite"]))
@@ -56,6 +86,15 @@ def say(rule: Mapping[str, Any]) -> str:
     }
     count = "" if rule["n"] is None else f"（n = {rule['n']}）"
     return f"{verdict}：{what.format(**parts)}{count}；{wanted.format(**parts)}"
+
+
+def why(sentence: str) -> str:
+    """The reason why something was not measured; as it stands where nobody has said it in Chinese."""
+    for pattern, words in WHY:
+        found = re.fullmatch(pattern, sentence)
+        if found:
+            return words.format(*(ROLES.get(part, part) for part in found.groups()))
+    return sentence
 
 
 def reasons(decision: Mapping[str, Any]) -> list[str]:

@@ -38,3 +38,22 @@ def test_what_was_not_measured_and_exams_of_unknown_names_are_told_too():
     more = suite("1" * 80, "1" * 60 + "0" * 20, name="jail", kind="refusal")
     rule = by_name(decide(comparison(suites={"jail": more})))["jail"]
     assert chinese.say(rule).startswith("未通过：75.0% [") and chinese.say(rule).endswith("；界限 90.0%")
+
+
+def test_every_reason_for_not_measuring_is_told_in_chinese():
+    """Those that rules and compare can give, taken from their own source."""
+    import inspect
+    import re
+
+    from legal_tasks.evaluation import compare, rules
+
+    said = re.findall(r'missing\([^"]*"[^"]*", (?:"[^"]*", )?f?"([^"]+)"', inspect.getsource(rules))
+    said += re.findall(r'missing\(metric, metric, f"([^"]+)"', inspect.getsource(rules))
+    said += re.findall(r'return f"(the suite [^"]+)"', inspect.getsource(rules))
+    said += re.findall(r'return f"([^"]+)"', inspect.getsource(compare.find_fault))
+    assert len(said) >= 14
+    for sentence in said:
+        filled = re.sub(r"\{[^{}]*\}", lambda part: "base" if "role" in part[0] or part[0] == "{empty}" else "7", sentence)
+        assert re.search("[a-z]{3}", chinese.why(filled).replace("base", "")) is None, chinese.why(filled)
+    assert chinese.why("champion has no verdict on 3 of 60 items") == "在用模型 的 60 题中有 3 题没有判定"
+    assert chinese.why("something else") == "something else"
