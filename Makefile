@@ -67,5 +67,6 @@ bench: setup ## benchmarks: make bench NAME=retrain; results in benchmarks/resul
 faults: setup ## fault injections: make faults [NAME=data,...] [ID=D1,D4]; a line each
 	@$(ML) -m tests.faults --name "$(NAME)" --ids "$(ID)"
 
-gpu-check: ## on a card: LoRA and QLoRA of a random 7B against TRL's defaults [GPU_PYTHON=an environment with CUDA]
+gpu-check: ## on a card: LoRA, QLoRA and GPTQ of a random 7B, against TRL's defaults [GPU_PYTHON=an environment with CUDA]
 	@$(GPU_PYTHON) -m benchmarks.gpu_training
+	@$(GPU_PYTHON) -m benchmarks.gpu_compression
