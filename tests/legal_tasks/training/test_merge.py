@@ -44,7 +44,7 @@ def make(base, adapter, folder, **values):
 def test_the_merged_model_answers_as_base_and_adapter(base, adapter, tmp_path):
     report = merge.run(make(base, adapter, tmp_path / "out"))
     folder = tmp_path / "out" / "model"
-    assert report.largest_difference < 1e-3 and report.prompts == 32
+    assert report.largest_difference < 1e-3 and report.prompts == report.equal_answers == 200
     ids = torch.tensor([[1, 5, 264, 265, 266, 3, 6]])
     plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
     merged = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
@@ -77,6 +77,19 @@ def test_a_difference_above_the_tolerance_is_an_error(base, adapter, tmp_path):
     with pytest.raises(StepError, match="differs from base"):
         merge.run(make(base, adapter, tmp_path / "out", tolerance=1e-12))
     assert not (tmp_path / "out" / "model").exists()
+
+
+def test_an_answer_that_parts_is_an_error_unless_two_tokens_are_as_good(base):
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+    prompts = merge.probe_prompts(AutoTokenizer.from_pretrained(base), 6)
+    answers = merge.greedy_answers(model, prompts, 2)
+    assert {len(answer) for answer in answers} <= set(range(1, merge.ANSWER + 1))
+    assert merge.count_equal(model, prompts, answers, answers, 1e-3) == 6
+    other = [list(answer) for answer in answers]
+    other[3][0] = (other[3][0] + 1) % 300
+    with pytest.raises(StepError, match="answers prompt 3 otherwise .* from token 0 on"):
+        merge.count_equal(model, prompts, answers, other, 1e-6)
+    assert merge.count_equal(model, prompts, answers, other, 10.0) == 5
 
 
 def test_an_adapter_in_a_pickle_is_refused(base, adapter, tmp_path):
