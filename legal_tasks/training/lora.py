@@ -420,6 +420,7 @@ def run(params: Params, callbacks=()) -> Report:
     work = params.checkpoints or work_folder()
     if distributed.is_child():
         return train(params, work, callbacks)
+    card.curves([])  # what draws the card is loaded while there is memory for it, not after hours of training
     report = distributed.launch(params, work) if params.processes > 1 else train(params, work, callbacks)
     card.write(params.output / card.FOLDER, params, asdict(report), card.read_points(params.output / report.log))
     return report
