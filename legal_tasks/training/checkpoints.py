@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from legal_tasks import room
 from legal_tasks.artifacts import canonical, list_files, sha256_file, sha256_text
 from legal_tasks.step import StepError
 
@@ -68,10 +69,12 @@ def explain_full_disk(folder: Path, broken: Path | None = None) -> Iterator[None
         full = "os error 28" in str(error) or getattr(error, "errno", None) == errno.ENOSPC
         if not full and shutil.disk_usage(folder).free > ALMOST_NOTHING:
             raise
-        free = shutil.disk_usage(folder).free
+        free, written = shutil.disk_usage(folder).free, room.size_of(broken or folder)
         if broken is not None:
             shutil.rmtree(broken, ignore_errors=True)
+        whole = max((room.size_of(path.parent) for path in folder.glob(f"checkpoint-*/{MARKER}")), default=0)
+        basis = "a whole checkpoint" if whole > written else "it had written nearly that when it failed"
         raise StepError(
-            f"the disk of {folder} is full ({free >> 20} MiB free): make room and start again; "
-            "the training goes on from its newest whole checkpoint"
+            f"no room left in {folder}: training.lora needs about {max(whole, written + 1)} bytes ({basis}), {free} are free; "
+            "the disk is full: make room (make gc) and start again, the training goes on from its newest whole checkpoint"
         ) from error
