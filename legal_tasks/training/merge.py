@@ -56,7 +56,7 @@ class Report:
     size_bytes: int  # of the weights
     prompts: int
     largest_difference: float  # nats, merged against adapted model in float32, over all tokens of the vocabulary
-    equal_answers: int  # of `prompts`, greedy; the others part where the two best tokens are within the tolerance
+    equal_answers: int  # of `prompts`, greedy; the others part where the two best tokens are within twice the tolerance
     dtype: str
     model: str = "model"
 
