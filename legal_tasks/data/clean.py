@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from legal_tasks.data import decontaminate, dedupe, formats, privacy, rewrite, rules, statutes, subjects
+from legal_tasks.data import decontaminate, dedupe, formats, privacy, rewrite, rules, scan, statutes, subjects
 from legal_tasks.data.memory import Memory
 from legal_tasks.data.variants import is_slipped, is_variant
 from legal_tasks.data.works import Drafts, Items, Work, opened, parts
@@ -29,7 +29,7 @@ from legal_tasks.records import CATEGORIES, Record, to_line
 from legal_tasks.step import Input, Output, Runtime, StepError, main, progress
 from legal_tasks.step import store as open_store
 
-VERSION = 12
+VERSION = 13
 TOLD = 2000  # items between two lines of progress
 EXCERPT = 120  # characters of an item that was set aside
 
@@ -263,33 +263,48 @@ def drop_duplicates(works: list[Work], drafts: Drafts, params: Params, hits: Cou
                 hits["near_duplicate"] += 1
 
 
-def mask(work: Work, text: str, records: list[Record], params: Params, memory: Memory) -> dict[str, int]:
-    """Replace personal data in the records, in judgments and dialogs also the people's names; return {kind: replaced}."""
+def mask(work: Work, text: str, records: list[Record], params: Params, memory: Memory) -> tuple[dict[str, int], list[str]]:
+    """Replace personal data in the records, in judgments and dialogs also the people's names.
+
+    Returns {kind: replaced}, and the kinds that the other look (data.scan) still sees.
+    """
     texts = [parts(record) for record in records]
     content = [work.id, work.kind, text, texts]
     context = f"mask {VERSION} {params.salt}"
-    masked, found = memory.recall(work.id, context, content, partial(_masked, work, text, texts, params.salt))
+    masked, found, left = memory.recall(work.id, context, content, partial(_masked, work, text, texts, params.salt))
     for record, part in zip(records, masked, strict=True):
         record.instruction, record.input, record.output = part[-3:]
         record.history = [part[place : place + 2] for place in range(0, len(part) - 3, 2)]
-    return found
+    return found, left
 
 
-def _masked(work: Work, text: str, texts: list[list[str]], salt: str) -> tuple[list[list[str]], dict[str, int]]:
+def _masked(work: Work, text: str, texts: list[list[str]], salt: str) -> tuple[list[list[str]], dict[str, int], list[str]]:
     masker = privacy.Masker(salt)
     find = {"case": masker.people, "consultation": masker.speakers, "document": masker.speakers}.get(work.kind)
     people = find(text) if find else []
     masked = [[masker.mask(masker.mask_people(part, people), work.id) for part in record] for record in texts]
-    return masked, dict(masker.counts)
+    left = sorted({kind for record in masked for part in record for kind in scan.scan(part)})
+    return masked, dict(masker.counts), left
 
 
 def finished(
-    work: Work, drafts: Drafts, params: Params, memory: Memory, personal: Counter[str], bare: re.Pattern[str]
+    work: Work,
+    drafts: Drafts,
+    params: Params,
+    memory: Memory,
+    personal: Counter[str],
+    hits: Counter[str],
+    bare: re.Pattern[str],
 ) -> Iterator[Record]:
-    """The used item's records as they are trained on: masked, with their provenance."""
-    work.fate = "used"
+    """The used item's records as they are trained on: masked, with their provenance. Where something is left, none."""
     records, origin = drafts.read(work)
-    personal.update(mask(work, drafts.text(work), records, params, memory))
+    found, left = mask(work, drafts.text(work), records, params, memory)
+    if left:
+        hits["personal_data"] += 1
+        work.aside("personal_data", f"left after masking: {', '.join(left)}")
+        return
+    work.fate = "used"
+    personal.update(found)
     for number, record in enumerate(records):
         name = work.id + (f".{number}" if work.derived else "")
         record.provenance = {"id": name, "parent": work.id, "licence": origin["licence"], "derived": work.derived}
@@ -331,10 +346,11 @@ def article_records(store: statutes.Store, items: Items, day: datetime.date, mos
 
 
 def _excerpt(item: dict[str, Any], masker: privacy.Masker) -> str:
-    """The beginning of what was set aside, without personal data."""
+    """The beginning of what was set aside, without personal data; nothing where some is left."""
     text = item["text"] if "text" in item else "\n".join(map(str, item["fields"].values()))
     people = masker.people(text) if item["kind"] == "case" else masker.speakers(text)
-    return masker.mask(masker.mask_people(text[:2000], people), item["id"])[:EXCERPT]
+    masked = masker.mask(masker.mask_people(text[:2000], people), item["id"])[:EXCERPT]
+    return "" if scan.scan(masked) else masked
 
 
 def _rank(text: str) -> str:
@@ -414,7 +430,7 @@ def run(params: Params) -> Report:
             record
             for work in items.works
             if not work.fate
-            for record in finished(work, drafts, params, memory, personal, store.bare)
+            for record in finished(work, drafts, params, memory, personal, hits, store.bare)
         )
         rewriter = (
             rewrite.Rewriter(params.endpoint(), params.rewrite_categories, judge.fault, memory) if params.rewrite_url else None

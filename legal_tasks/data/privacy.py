@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable
 
@@ -39,41 +40,76 @@ def _always(text: str) -> bool:
     return True
 
 
-HOUSE = r"[\d一二三四五六七八九十百]+(?:号楼|号院|号|室|栋|幢|组|单元|楼|层|户|弄|座)"
+HOUSE = r"(?:[\d一二三四五六七八九十百]+(?:号楼|号院|号|室|栋|幢|组|单元|楼|层|弄|座)|\d+户)"
 LIVES = (
-    "(?:家住|现住|现居|住址|地址|住在|家在|家庭住址|家庭地址|住所地?|居住地|户籍所在地|户籍地址?|户口所在地|(?<=[，,、])住)"
+    "(?:家住|现住|现居|暂住|租住|居住|住址|地址|住在|住于|家在|住所地?|居住地|户籍所在地|户籍地|户口所在地|(?:(?<=[，,、。；;：:（(])|(?m:^))住)"
     r"[:：为是在于]?\s{0,2}"
+)
+PROVINCES = """北京 天津 上海 重庆 河北 山西 辽宁 吉林 黑龙江 江苏 浙江 安徽 福建 江西 山东 河南 湖北 湖南 广东 海南 四川
+贵州 云南 陕西 甘肃 青海 内蒙古 广西 西藏 宁夏 新疆"""
+# A place by its province, or by a city of two characters with a district; then a street and a house.
+PLACE = (
+    rf"(?:(?:{'|'.join(PROVINCES.split())})(?:[\u4e00-\u9fff]{{0,5}}(?:省|自治区)|市)?"
+    r"|[\u4e00-\u9fff]{2}市[\u4e00-\u9fff]{1,4}[区县])"
+)
+STREET = r"[\u4e00-\u9fff\d]{0,20}?(?:路|街|巷|大道|弄|胡同|里|村|小区|花园|社区)[\u4e00-\u9fffA-Za-z\d\-—]{0,16}?"
+DASH = "[-－—–]"
+DATE = (
+    r"(?:(?:19|20)\d\d\s?(?:年\s?\d{1,2}\s?月(?:\s?\d{1,2}\s?[日号])?|[./-]\s?\d{1,2}\s?[./-]\s?\d{1,2}日?)"
+    r"|[一二][九〇零○0][一二三四五六七八九〇零○]{2}年[一二三四五六七八九十]{1,2}月(?:[一二三四五六七八九十]{1,3}日)?)"
 )
 # kind, pattern (the group to replace is the last one, or the whole), what must hold besides
 KINDS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
-    ("邮箱", re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}"), _always),
+    ("邮箱", re.compile(r"[A-Za-z0-9._%+-]+[@＠][A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}"), _always),
     ("身份证号", re.compile(r"(?<![\dA-Za-z])[1-9]\d{5}[ -]?(?:19|20)\d{6}[ -]?\d{3}[\dXx](?![\dA-Za-z])"), valid_resident_id),
-    ("身份证号", re.compile(r"(?:身份证|公民身份|身份号)[^\d\n]{0,12}([1-9]\d{14})(?!\d)"), valid_resident_id),
+    ("身份证号", re.compile(r"(?:身份证|公民身份|身份号|证件号)[^\d\n]{0,12}([1-9]\d{14})(?!\d)"), valid_resident_id),
     # Named as an id, but its check fails: somebody's number with a slip, or cut.
-    ("证件号", re.compile(r"(?:身份证|公民身份|身份号)[^\d\n]{0,12}([1-9]\d{16}[\dXx]|[1-9]\d{14})(?!\d)"), _always),
+    ("证件号", re.compile(r"(?:身份证|公民身份|身份号|证件号)[^\d\n]{0,12}([1-9]\d{16}[\dXx]|[1-9]\d{14})(?!\d)"), _always),
     ("银行卡号", re.compile(r"(?<![\dA-Za-z])[3-69]\d{3}(?:[ -]?\d{4}){2,3}(?:[ -]?\d{1,4})?(?![\dA-Za-z])"), valid_card),
     # Accounts of companies, and cards with a slip, have no check digit that holds.
-    ("账号", re.compile(r"(?:卡号|账号|帐号|账户)[^\d\n]{0,8}(\d{12,19})(?!\d)"), _always),
-    ("手机号", re.compile(r"(?<!\d)(?:\+?86[- ]?)?1[3-9]\d(?:[- ]?\d{4}){2}(?!\d)"), _always),
-    ("固定电话", re.compile(r"(?<!\d)(?:0\d{2,3}-|[（(]0\d{2,3}[）)] ?)\d{7,8}(?:-\d{1,5})?(?!\d)"), _always),
-    ("固定电话", re.compile(r"(?:电话|传真|座机)[^\d\n]{0,4}((?:0\d{2,3}[- ]?)?\d{7,8})(?!\d)"), _always),
+    (
+        "账号",
+        re.compile(r"(?:卡号|账号|帐号|账户|帐户|银行卡)[^\d\n]{0,8}(\d{4}(?:[ -]?\d{4}){2,3}(?:[ -]?\d{1,4})?|\d{12,19})(?!\d)"),
+        _always,
+    ),
+    ("手机号", re.compile(r"(?<!\d)(?:(?:\+|00)?86[- ]?)?1[3-9]\d(?:[- ]?\d{4}){2}(?!\d|\.\d|[\s余多]?[元万亿])"), _always),
+    (
+        "固定电话",
+        re.compile(
+            rf"(?<!\d)(?:0(?:10|2\d|[3-9]\d\d)(?:{DASH}| )|[（(]0\d{{2,3}}[）)] ?)[2-8]\d{{2,3}}[- ]?\d{{4}}"
+            rf"(?:{DASH}\d{{1,5}})?(?!\d)"
+        ),
+        _always,
+    ),
+    (
+        "固定电话",
+        re.compile(r"(?:电话|传真|座机|固话|热线)[^\d\n]{0,6}((?:0\d{2,3}[- ]?)?\d{7,8})(?!\d|[\s余多]?[元万亿])"),
+        _always,
+    ),
     (
         "车牌号",
         re.compile(
-            r"[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼][A-HJ-NP-Z][·]?[A-HJ-NP-Z0-9]{5,6}(?![A-Z0-9])"
+            r"[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼][A-HJ-NP-Za-hj-np-z][·• -]?"
+            r"(?=[A-Za-z]*\d)(?:[A-HJ-NP-Za-hj-np-z0-9]{5,6}|[A-HJ-NP-Za-hj-np-z0-9]{4}[学警挂港澳])(?![A-Za-z0-9])"
         ),
         _always,
     ),
     ("护照号", re.compile(r"护照[^A-Za-z\d\n]{0,8}([A-Z]\d{8}|[A-Z]{2}\d{7})(?!\d)"), _always),
     ("护照号", re.compile(r"(?<![A-Za-z\d])(?:[A-Z]\d{8}|[A-Z]{2}\d{7})(?=号?的?[^\n，。；]{0,6}护照)"), _always),
-    ("QQ号", re.compile(r"(?:QQ|qq|扣扣)[^\d\n]{0,4}([1-9]\d{4,10})(?!\d)"), _always),
-    ("出生日期", re.compile(r"(\d{4}年\d{1,2}月\d{1,2}日)(?:出?生)(?![效成])"), _always),
+    ("QQ号", re.compile(r"(?:QQ|qq|扣扣|企鹅号)[^\d\n]{0,6}([1-9]\d{4,10})(?!\d)"), _always),
+    ("出生日期", re.compile(rf"(?<!\d)({DATE})(?:出生|生(?![效成产存命活意病父母前于]))"), _always),
     (
         "出生日期",
-        re.compile(r"(?:出生日期|出生年月|生日|生于)[:：为是\s]{0,3}(\d{4}[年./-]\d{1,2}(?:[月./-]\d{1,2}日?|月))"),
+        re.compile(
+            rf"(?:出生日期|出生年月日?|出生时间|生日|生于|诞生|出生)[:：为是在于(（\s]{{0,3}}({DATE}|(?:19|20)\d{{6}})(?!\d)"
+        ),
         _always,
     ),
-    ("住址", re.compile(rf"{LIVES}([\u4e00-\u9fffA-Za-z\d\-—]{{2,40}}?{HOUSE}(?:[\dA-Za-z\-—]*{HOUSE})*)"), _always),
+    (
+        "住址",
+        re.compile(rf"{LIVES}([\u4e00-\u9fffA-Za-z\d\-—]{{2,40}}?{HOUSE}(?:[\dA-Za-z\-—]*{HOUSE})*(?:[\-—]?\d+)*)"),
+        _always,
+    ),
     (
         "住址",
         re.compile(
@@ -82,21 +118,39 @@ KINDS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
         ),
         _always,
     ),
+    ("住址", re.compile(rf"{PLACE}{STREET}{HOUSE}(?:[\dA-Za-z\-—]*{HOUSE})*(?:[\-—]?\d+)*"), _always),
     (
         "微信号",
         re.compile(
-            r"(?:微信|[Vv]信|薇信|(?i:weixin|wechat))号?(?:码|[:：为是\s]){0,3}((?!(?i:pay|app))[A-Za-z][A-Za-z0-9_-]{5,19})"
+            r"(?:微信|[Vv]信|薇信|(?<![A-Za-z])(?i:weixin|wechat|vx|wx))(?:账号|帐号|号码|号|(?i:id))?(?:码|[:：为是\s]){0,4}"
+            r"((?!(?i:pay|app|wechat|weixin))[A-Za-z][A-Za-z0-9_-]{5,19})"
         ),
         _always,
     ),
 )
+# Share of planted values of each kind that were found (seed 1 of benchmarks/privacy.py, whose result a test compares), for the
+# data card; names in dialogs are the kind that patterns find worst, those in the headers of judgments were all found.
+MEASURED = {
+    "住址": 1.0,
+    "出生日期": 1.0,
+    "固定电话": 0.9977,
+    "姓名": 0.8446,
+    "微信号": 0.9989,
+    "手机号": 0.9966,
+    "护照号": 1.0,
+    "身份证号": 1.0,
+    "车牌号": 1.0,
+    "邮箱": 1.0,
+    "银行卡号": 1.0,
+    "QQ号": 1.0,
+}
 # These hold so many digits at least: a text with fewer has none of them.
 DIGITS, DIGIT = 5, re.compile(r"\d")
-NUMBERS = {"身份证号", "证件号", "银行卡号", "账号", "手机号", "固定电话", "护照号", "QQ号", "出生日期"}
-WIDE, PLAIN = re.compile("[０-９]{7,}"), str.maketrans("０１２３４５６７８９", "0123456789")
+NUMBERS = {"身份证号", "证件号", "银行卡号", "账号", "手机号", "固定电话", "护照号", "QQ号"}
+WIDE = re.compile("[０-９Ａ-Ｚａ-ｚ＠．＿－]{6,}")
 ROLES = """原告人 被告人 上诉人 被上诉人 再审申请人 被申请人 申请人 申请再审人 原审被告人 原审被告 原审原告 原审第三人
 第三人 一审原告 一审被告 二审上诉人 原告 被告 反诉原告 反诉被告 委托代理人 委托诉讼代理人 诉讼代理人 法定代理人
-法定代表人 负责人 经营者 辩护人 申诉人 罪犯 申请执行人 被执行人 异议人 复议申请人 利害关系人 被害人 死者 证人
+法定代表人 诉讼代表人 代表人 负责人 经营者 辩护人 申诉人 罪犯 申请执行人 被执行人 异议人 复议申请人 利害关系人 被害人 死者 证人
 审判长 审判员 代理审判员 助理审判员 书记员 代理书记员 陪审员 人民陪审员 法官助理"""
 ROLE = "|".join(sorted(ROLES.split(), key=len, reverse=True))
 # Surnames; words that often follow a role (和, 向, 从, 时, 应 …) are left out: those people are found by headers alone.
@@ -128,9 +182,16 @@ NO_NAME = re.compile(
     "|^方[的同盖]|^单方|[公县市区镇]$|^(?:吉林|江苏|安徽|云南|宁夏|广东|广西|甘肃|唐山|黑龙江)$"
 )
 # In a dialog: who is introduced by name; a relative's or partner's name counts if it comes again.
-INTRODUCED = re.compile(rf"(?:我叫|名叫|姓名[:：是为]{{1,2}}|名字[是叫])({NAME}){STOP}")
+CUT = r"(?=[，,。；;、（(\n]|$)"
+INTRODUCED = re.compile(
+    rf"(?:我叫|名叫|[对他她]方?叫|姓名[:：是为]{{1,2}}|名字[是叫])({NAME}){STOP}|本人({NAME}){CUT}"
+    rf"|(?:我是|原告|被告人?|被害人|借款人|出借人|债务人|债权人|担保人)[:：]?((?!方){SURNAME}[\u4e00-\u9fff]{{2}}){CUT}"
+)
 RELATED = re.compile(
-    rf"(?:丈夫|妻子|老公|老婆|儿子|女儿|父亲|母亲|前夫|前妻|女友|男友|朋友|同事|邻居|老板|房东|借款人|出借人|债务人|甲方[:：]?|乙方[:：]?)({NAME}){STOP}"
+    rf"(?:丈夫|妻子|老公|老婆|儿子|女儿|父亲|母亲|前夫|前妻|女友|男友|朋友|同事|邻居|老板|房东|甲方[:：]?|乙方[:：]?)({NAME}){STOP}"
+)
+NOBODY = re.compile(
+    "[的方人师等性中]$|农村|农民|管理|成年|家庭|公公|公民|公款|单亲|学生|职工|员工|关系|权利|方式|金额|占有|成长|梅毒|扶养|房产|盖章|范围"
 )
 INVENTED = re.compile("张三|李四|王五|赵六|孙七|周八|吴九|郑十")  # names of people that nobody is
 
@@ -149,10 +210,13 @@ class Masker:
         return f"【{kind}{code}】"
 
     def mask(self, text: str, document: str) -> str:
-        """The text with every find replaced; counts go to `counts` {kind: n}. Wide digits in long runs become plain ones."""
+        """The text with every find replaced; counts go to `counts` {kind: n}.
+
+        Wide letters and digits in long runs become plain ones.
+        """
         if not text:
             return text
-        text = WIDE.sub(lambda found: found[0].translate(PLAIN), text)
+        text = WIDE.sub(lambda found: unicodedata.normalize("NFKC", found[0]), text)
         numbers = len(DIGIT.findall(text)) >= DIGITS
         for kind, pattern, check in KINDS:
             if kind in NUMBERS and not numbers:
@@ -187,9 +251,9 @@ class Masker:
 
     def speakers(self, text: str) -> list[str]:
         """Names of people whom a dialog or a letter introduces, longest first."""
-        names = {found[1] for found in INTRODUCED.finditer(text)}
+        names = {found[1] or found[2] or found[3] for found in INTRODUCED.finditer(text)}
         names |= {found[1] for found in RELATED.finditer(text) if text.count(found[1]) > 1}
-        people = [n for n in names if not ORGANISATION.search(n) and not NO_NAME.search(n) and not INVENTED.search(n)]
+        people = [n for n in names if not any(word.search(n) for word in (ORGANISATION, NO_NAME, NOBODY, INVENTED))]
         return sorted(people, key=lambda name: (-len(name), text.find(name)))
 
     def mask_people(self, text: str, people: list[str]) -> str:
