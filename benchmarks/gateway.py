@@ -23,7 +23,7 @@ from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESULT = REPOSITORY / "benchmarks" / "results" / "gateway.json"
-PAIRS = 7
+PAIRS = 11
 LATENCY_S = 0.05
 CHATS = [[{"role": "user", "content": f"第{number}条规定租赁合同期限不得超过二十年吗？"}] for number in range(40)]
 Load = Callable[[str, str], dict[str, Any]]
@@ -89,7 +89,7 @@ def against_vllm(folder: Path) -> dict[str, Any]:
 
     def load(url: str, key: str) -> dict[str, Any]:
         # More than the engine can take at once, so that it never waits for the client.
-        return run_load(url, key, MODEL_NAME, CHATS, requests=96, rate=1000, max_tokens=64)
+        return run_load(url, key, MODEL_NAME, CHATS, requests=192, rate=1000, max_tokens=64)
 
     try:
         print(f"vLLM generates after {engine.wait_ready():.0f} s", flush=True)
@@ -99,7 +99,7 @@ def against_vllm(folder: Path) -> dict[str, Any]:
         front.stop()
         engine.stop()
     values = [(ours["tokens_per_s"], theirs["tokens_per_s"]) for ours, theirs in found]
-    settings = "96 streams of up to 64 tokens at once, random model of 0.5 M parameters, CPU"
+    settings = "192 streams of up to 64 tokens at once, random model of 0.5 M parameters, CPU"
     return comparison("bare vLLM engine", settings, "tokens/s", values, better_is_more=True)
 
 

@@ -5,14 +5,23 @@
 // Where a client leaves early, or refuses the usage, the numbers stay unknown (null).
 
 const ASK = '"stream_options":{"include_usage":true},';
-const TAIL = 2048; // characters of an answer's end that are looked through; the usage is the last or nearly the last there
+const TAIL = 2048; // bytes of an answer's end that are looked through; the usage is the last or nearly the last there
 
 // By request, because not every engine of njs gives each request a virtual machine of its own.
 const states = {};
 
 function state(r) {
     const id = r.variables.request_id;
-    return states[id] || (states[id] = {added: false, held: Buffer.alloc(0), tail: ''});
+    return states[id] || (states[id] = {added: false, held: Buffer.alloc(0), last: [], size: 0});
+}
+
+// Keep the answer's last pieces, TAIL bytes or a little more. Copies of bytes and not strings: this is done for every token.
+function keep(its, data) {
+    its.last.push(Buffer.from(data));
+    its.size += data.length;
+    while (its.size - its.last[0].length >= TAIL) {
+        its.size -= its.last.shift().length;
+    }
 }
 
 // The body for the engine: the client's own, or that with the question for the usage put in at its beginning.
@@ -58,17 +67,16 @@ function count(r, data, flags) {
     const its = state(r);
     if (!its.added) {
         r.sendBuffer(data, flags);
-        its.tail = (its.tail + data.toString()).slice(-TAIL);
+        keep(its, data);
     } else {
-        const all = Buffer.concat([its.held, data]);
+        const all = its.held.length ? Buffer.concat([its.held, data]) : data;
         const end = flags.last ? all.length : all.lastIndexOf('\n\n') + (all.lastIndexOf('\n\n') < 0 ? 1 : 2);
         const whole = all.slice(0, end);
-        its.held = all.slice(end);
-        its.tail = '';
+        its.held = Buffer.from(all.slice(end));
         r.sendBuffer(whole.includes('"usage"') ? without(r, whole.toString()) : whole, flags);
     }
     if (flags.last) {
-        note(r, its.tail);
+        note(r, Buffer.concat(its.last).toString());
         delete states[r.variables.request_id];
     }
 }
