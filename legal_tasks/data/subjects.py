@@ -84,7 +84,8 @@ def describe(cited: Iterable[tuple[str, str]], text: str, kind: str = "") -> tup
     """([laws named, the most cited first, at most MOST_LAWS], subject) of a record.
 
     `cited`: (law, article or "") of each citation in it; what is no act by its name is passed over.
-    A case in which somebody is accused is criminal law, whatever procedure it also cites.
+    A case in which somebody is accused is criminal law, whatever procedure it also cites. The Civil Code without an article
+    says only that it is about civil law: the words decide.
     """
     laws: Counter[str] = Counter()
     votes: Counter[str] = Counter()
@@ -93,14 +94,17 @@ def describe(cited: Iterable[tuple[str, str]], text: str, kind: str = "") -> tup
             continue
         laws[law] += 1
         subject = of_law(law, article)
-        if subject != OTHER:
+        if subject != OTHER and (article or law != "民法典"):
             votes[subject] += 1
     named = [law for law, _ in sorted(laws.items(), key=lambda pair: (-pair[1], pair[0]))][:MOST_LAWS]
     if kind == "case" and "被告人" in text:
         return named, "刑法"
     # Whoever sues cites the procedure too: it is the subject only where nothing else is.
-    substance = {subject: count for subject, count in votes.items() if subject != "诉讼程序"} or votes
+    substance = {subject: count for subject, count in votes.items() if subject != "诉讼程序"}
+    if "民法典" not in laws:
+        substance = substance or votes
     if substance:
         order = list(table().branches)
         return named, max(substance, key=lambda subject: (substance[subject], -order.index(subject)))
-    return named, of_words(text)
+    subject = of_words(text)
+    return named, of_law("民法典") if subject == OTHER and "民法典" in laws else subject

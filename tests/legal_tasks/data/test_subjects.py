@@ -35,6 +35,8 @@ def test_the_most_cited_subject_wins_and_procedure_only_where_nothing_else_is_ci
     cited = [("民事诉讼法", "64"), ("民事诉讼法", "65"), ("民法典", "577")]
     assert subjects.describe(cited, "原告起诉。") == (["民事诉讼法", "民法典"], "合同")
     assert subjects.describe(cited[:2], "原告起诉。")[1] == "诉讼程序"
+    assert subjects.describe([("民法典", ""), ("民事诉讼法", "64")], "我们想离婚，孩子的抚养怎么办？")[1] == "婚姻家庭"
+    assert subjects.describe([("民法典", "")], "蓝鲸在海里游。")[1] == "民法总则"
     assert subjects.describe([("民法典", "1079"), ("民法典", "577"), ("民法典", "1087")], "")[1] == "婚姻家庭"
 
 
