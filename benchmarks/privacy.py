@@ -331,7 +331,7 @@ def planted(texts: list[str], seed: int) -> dict[str, Any]:
         dice.shuffle(additions)
         document = plant(text, additions, dice)
         masker = Witness()
-        masked = masker.mask(masker.mask_people(document, masker.speakers(document)), str(number))
+        masked = masker.mask_people(masker.mask(document, str(number)), masker.speakers(document))
         shown = {value: sentence.format(value) for value, (_, sentence) in values.items()}
         for value, (kind, sentence) in values.items():
             found = value not in masked
@@ -374,7 +374,8 @@ def header_names(text: str) -> set[str]:
     for line in text.splitlines():
         head, colon, rest = line.partition("：")
         if colon and len(head) <= 40 and ROLE.search(re.sub(r"（.*?）", "", head)):
-            name = re.split(r"[，。（；、\s]", rest.strip())[0]
+            whole = re.split(r"[，。；]", rest.strip())[0]
+            name = "" if NOBODY.search(whole) else re.split(r"[（、\s]", whole)[0]
         else:
             bare = re.sub(r"[\s　]", "", line)
             role = re.match(r"(?:代理|助理)?审判[长员]|人民陪审员|(?:代理)?书记员|法官助理", bare)
@@ -390,7 +391,7 @@ def parties(folder: Path) -> dict[str, Any]:
     for path in sorted((folder / "judgments_txt").glob("*.txt")):
         text = path.read_text("utf-8")
         masker = Masker("benchmark")
-        masked = masker.mask(masker.mask_people(text, masker.people(text)), path.name)
+        masked = masker.mask_people(masker.mask(text, path.name), masker.people(text))
         for name in header_names(text):
             names += 1
             if name in masked:
@@ -408,7 +409,7 @@ def alarms(folder: Path, dice: Dice) -> dict[str, Any]:
     for name, some in (("20 statutes", dice.sample(laws, min(STATUTES, len(laws)))), ("all statutes", laws)):
         masker = Masker("benchmark")
         for number, text in enumerate(some):
-            masker.mask(masker.mask_people(text, masker.speakers(text)), str(number))
+            masker.mask_people(masker.mask(text, str(number)), masker.speakers(text))
         size = sum(map(len, some))
         rows[name] = {"characters": size, "alarms": sum(masker.counts.values()), "scan": sum(len(scan(text)) for text in some)}
         rows[name]["per 10,000 characters"] = round(10000 * rows[name]["alarms"] / size, 4)

@@ -29,7 +29,7 @@ from legal_tasks.records import CATEGORIES, Record, to_line
 from legal_tasks.step import Input, Output, Runtime, StepError, main, progress
 from legal_tasks.step import store as open_store
 
-VERSION = 13
+VERSION = 14
 TOLD = 2000  # items between two lines of progress
 EXCERPT = 120  # characters of an item that was set aside
 
@@ -282,7 +282,7 @@ def _masked(work: Work, text: str, texts: list[list[str]], salt: str) -> tuple[l
     masker = privacy.Masker(salt)
     find = {"case": masker.people, "consultation": masker.speakers, "document": masker.speakers}.get(work.kind)
     people = find(text) if find else []
-    masked = [[masker.mask(masker.mask_people(part, people), work.id) for part in record] for record in texts]
+    masked = [[masker.mask_people(masker.mask(part, work.id), people) for part in record] for record in texts]
     left = sorted({kind for record in masked for part in record for kind in scan.scan(part)})
     return masked, dict(masker.counts), left
 
@@ -349,7 +349,7 @@ def _excerpt(item: dict[str, Any], masker: privacy.Masker) -> str:
     """The beginning of what was set aside, without personal data; nothing where some is left."""
     text = item["text"] if "text" in item else "\n".join(map(str, item["fields"].values()))
     people = masker.people(text) if item["kind"] == "case" else masker.speakers(text)
-    masked = masker.mask(masker.mask_people(text[:2000], people), item["id"])[:EXCERPT]
+    masked = masker.mask_people(masker.mask(text[:2000], item["id"]), people)[:EXCERPT]
     return "" if scan.scan(masked) else masked
 
 

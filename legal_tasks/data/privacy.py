@@ -151,7 +151,8 @@ WIDE = re.compile("[０-９Ａ-Ｚａ-ｚ＠．＿－]{6,}")
 ROLES = """原告人 被告人 上诉人 被上诉人 再审申请人 被申请人 申请人 申请再审人 原审被告人 原审被告 原审原告 原审第三人
 第三人 一审原告 一审被告 二审上诉人 原告 被告 反诉原告 反诉被告 委托代理人 委托诉讼代理人 诉讼代理人 法定代理人
 法定代表人 诉讼代表人 代表人 负责人 经营者 辩护人 申诉人 罪犯 申请执行人 被执行人 异议人 复议申请人 利害关系人 被害人 死者 证人
-审判长 审判员 代理审判员 助理审判员 书记员 代理书记员 陪审员 人民陪审员 法官助理"""
+审判长 审判员 代理审判员 助理审判员 书记员 代理书记员 陪审员 人民陪审员 法官助理 执行员 院长
+赔偿请求人 自诉人 起诉人 反诉人 监护人 担保人 买受人 竞买人 案外人 共同被告 原审上诉人 原审被上诉人"""
 ROLE = "|".join(sorted(ROLES.split(), key=len, reverse=True))
 # Surnames; words that often follow a role (和, 向, 从, 时, 应 …) are left out: those people are found by headers alone.
 SURNAMES = """赵钱孙李周吴郑王冯陈褚卫蒋沈韩杨朱秦尤许何吕施张孔曹严华金魏陶姜戚谢邹喻柏窦章云苏潘葛奚范彭郎鲁韦昌马苗凤花方
@@ -160,18 +161,42 @@ SURNAMES = """赵钱孙李周吴郑王冯陈褚卫蒋沈韩杨朱秦尤许何吕
 裘缪解宗丁宣邓郁单杭洪包诸左石崔吉钮龚程嵇邢滑裴陆荣翁荀羊惠甄曲封芮羿储靳汲邴糜松井段富巫乌焦巴弓牧隗山谷车侯
 宓蓬郗班仰秋仲伊宫宁仇栾暴甘厉戎祖武符刘景詹束龙叶幸司韶郜黎蓟薄印宿白怀蒲邰鄂索咸籍赖卓蔺屠蒙池乔阴胥苍双闻莘
 党翟谭贡劳逄姬申扶堵冉宰郦雍却璩桑桂濮牛寿边扈燕冀郏浦农温别庄晏柴瞿阎充慕茹习宦艾鱼容古易慎戈廖庾暨居衡步耿满
-弘匡国文寇广禄阙东欧殳沃蔚越夔隆师巩厍聂晁勾敖融冷訾辛阚那简饶空曾毋沙乜鞠须丰关蒯查荆红游竺权逯盖益桓公占肖闫
+弘匡国文寇广禄阙东欧殳沃蔚越夔隆师巩厍聂晁勾敖融冷訾辛阚那简饶空曾毋沙乜鞠须丰关蒯查荆撒红游竺权逯盖益桓公占肖闫
 付代覃母钭岳"""
 SURNAME = "(?:欧阳|司马|上官|诸葛|东方|皇甫|尉迟|公孙|慕容|令狐|司徒|夏侯|[" + re.sub(r"\s", "", SURNAMES) + "])"
 NAME = rf"{SURNAME}[\u4e00-\u9fff]{{1,2}}"
-STOP = r"(?=[，,。；、（(\s　]|$|犯|因|与|诉|一案|等|诈骗|非法|涉嫌|不服|提出|申请|提交|的|在|于|以|伙同|及|和)"
-# In a header: the role, its notes in brackets, a name up to the punctuation; foreign names carry a dot.
+STOP = (
+    r"(?=[，,。；、：:（(\s　]|$|犯|因|与|诉|一案|等|诈骗|非法|涉嫌|不服|提出|申请|提交|的|在|于|以|伙同|及|和"
+    r"|陈述|证言|供述|辩称|述称|到庭"
+    r"|认为|主张|请求|离婚|系|均|共同|未|已|将|对|向|从|被|为|至今|之间|借款|民间)"
+)
+DOT = "[·•‧・]"
+SPACED = r"[\u4e00-\u9fff][ 　]{1,6}[\u4e00-\u9fff]"
+FOREIGN = rf"[\u4e00-\u9fff]{{1,8}}(?:{DOT}[\u4e00-\u9fff]{{1,8}})+"
+COMPANY = r"(?![（(][^）)\n]{1,12}[）)][\u4e00-\u9fff]{0,20}(?:公司|集团|厂|中心|事务所))"
+# In a header: the role and its number, its notes in brackets, a colon and names, or a name with a known surname, up to the
+# punctuation; foreign names carry a dot.
 PARTY = re.compile(
-    rf"(?m)(?:^|[。\n])[\s　]*(?:{ROLE})(?:[（(][^（）()\n]{{0,30}}[）)])*[:：\s　]*"
-    rf"([\u4e00-\u9fff]{{1,8}}(?:·[\u4e00-\u9fff]{{1,8}})+|[\u4e00-\u9fff]{{2,4}})(?=[，,。（(\s　]|$)"
+    rf"(?m)(?:^|[。\n])[\s　]*(?:{ROLE})[一二三四五六七八九十\d]{{0,2}}(?:[（(][^（）()\n]{{0,30}}[）)])*[ 　]*"
+    rf"(?:[:：][ 　]*((?:{FOREIGN}|{SPACED}|[\u4e00-\u9fff]{{2,4}})(?:、(?:{FOREIGN}|[\u4e00-\u9fff]{{2,4}}))*)"
+    rf"|({FOREIGN}|{SURNAME}[ 　]{{1,6}}[\u4e00-\u9fff]|{NAME}))(?=[，,。（(\s　]|$){COMPANY}"
+)
+# A signature: the characters of the role and of the name may stand apart.
+JUDGES = "审判长 审判员 代理审判员 助理审判员 陪审员 人民陪审员 书记员 代理书记员 法官助理 执行员 院长".split()
+SIGNED = re.compile(
+    rf"(?m)^[ 　]*(?:{'|'.join('[ 　]*'.join(role) for role in sorted(JUDGES, key=len, reverse=True))})[ 　:：]*"
+    rf"({FOREIGN}|[\u4e00-\u9fff]{{2,4}}|{SPACED})[ 　]*$"
+)
+ALIAS = re.compile(
+    r"(?:又名|曾用名|化名|别名|绰号|外号|小名|自称|原名)[:：]?[“\"「‘]?([\u4e00-\u9fff]{2,4})(?=[”\"」’，,。；;、）)]|$)"
 )
 # In running text: the role and one name or several, each with a known surname.
 LISTED = re.compile(rf"(?:{ROLE})((?:{NAME}、)*{NAME}?){STOP}")
+# A relative or an accomplice, with three characters: two are too often a word.
+RELATIVE = re.compile(
+    rf"(?:其(?:[子女妻夫兄弟姐妹父母]|前[妻夫])|之[子女妻夫父母]|妻子|丈夫|儿子|女儿|父亲|母亲|哥哥|弟弟|姐姐|妹妹|伙同|同伙|同案人|案外人)"
+    rf"({SURNAME}[\u4e00-\u9fff]{{2}}){STOP}"
+)
 # A role and three characters that come again: the name is as long as what always comes together.
 RUNNING = re.compile(rf"(?:{ROLE})({SURNAME}[\u4e00-\u9fff]{{2}})")
 ORGANISATION = re.compile(
@@ -179,8 +204,21 @@ ORGANISATION = re.compile(
 )
 NO_NAME = re.compile(
     "[罪案书法纠纷诈骗被]|合同|申请|上诉|提出|不服|应当|没有|以及|认为|双方|本人|其他|任何|代理|仲裁|连续|经营|单位|陈述|支付|曾[因经]"
-    "|^方[的同盖]|^单方|[公县市区镇]$|^(?:吉林|江苏|安徽|云南|宁夏|广东|广西|甘肃|唐山|黑龙江)$"
+    "|^方[的同盖]|^单方|^母[亲女子]|^[子女]|[公县市区镇]$|^于[是当同次本此该其昨前某]|[辩诉述]称|出庭|到庭|起诉|当庭"
 )
+# Words that begin like a name: nobody is called so, nor so and one character more.
+WORDS = """关于 占有 项目 安装 安排 明知 明确 明显 付清 付款 居住 解除 解决 和解 房屋 房产 车辆 施工 程序
+强行 强制 强迫 查明 查封 查询 计算 计收 管理 管辖 费用 金额 范围 成立 成年 单独 双倍 索赔 索要
+连带 印章 党员 易于 容易 权利 权益 关系 方式 方面 方便 公安 公款 万元 利息 利益 从事 包括 包含
+路过 时任 段时间 左右 农民 别人 车祸 花费"""
+# Words and places that look like a name; only whole, for there are people who are called like them and more.
+WHOLE = """满意 平时 平等 常年 荣誉 安全 和平 车主 简单 石材 田地 江边 公开 习惯 屈服 柴油 高度 高额 党委
+东西 路上 游玩 温和 钟点 农村 农业 别墅 古董 水电 牛羊 车上 雷同 贺卡 白天 麻将 黄金 边防 山东
+山西 江苏 江西 安徽 云南 宁夏 广东 广西 甘肃 吉林 唐山 黑龙江 武汉 沈阳 蓬莱 温州 常州 苏州 郑州
+贵州 贵阳 海南 安阳 安庆 成都 江阴 包头 石家庄 金华 黄山 黄石 黄冈 黄河 昌平 邵阳 单县 乐山 阳江
+南通 连云港 安康 常德 常熟 荆州 荆门 农安 金山 夏津 蓝田 和田 蓟县 马鞍山 平顶山 舒城 宿迁 武威
+乌鲁木齐 费县 曲阜 滕州 鲁山 桂林 梅州 梧州 柳州 江门 汪清 万州 宁波"""
+WORD, WHOLE_WORDS = re.compile("|".join(WORDS.split())), frozenset(WHOLE.split())
 # In a dialog: who is introduced by name; a relative's or partner's name counts if it comes again.
 CUT = r"(?=[，,。；;、（(\n]|$)"
 INTRODUCED = re.compile(
@@ -236,7 +274,8 @@ class Masker:
 
     def people(self, text: str) -> list[str]:
         """Names of people in the header, the title and the running text of a judgment, longest first."""
-        names = {found[1] for found in PARTY.finditer(text)}
+        names = {part for found in PARTY.finditer(text) for part in (found[1] or found[2]).split("、")}
+        names |= {found[1] for pattern in (SIGNED, ALIAS, RELATIVE) for found in pattern.finditer(text)}
         for found in LISTED.finditer(text):
             names |= set(filter(None, found[1].split("、")))
         for found in RUNNING.finditer(text):
@@ -245,20 +284,36 @@ class Masker:
         title = re.search(r"(?m)^title[:：](.*)$", text)
         if title:
             parts = re.split(r"犯|与|诉|等|[一二再]审|申请|、|因|[^\u4e00-\u9fff]", title[1])
-            names |= {part for part in parts if re.fullmatch(NAME, part)}
-        people = [name for name in names if not ORGANISATION.search(name) and not NO_NAME.search(name)]
+            names |= {part for part in parts if re.fullmatch(NAME, part) and not _heads_company(part, text)}
+        # A name that is written apart is also looked for together.
+        names |= {re.sub(r"[ 　]", "", name) for name in names}
+        people = [name for name in names if not _is_word(name)]
         return sorted(people, key=lambda name: (-len(name), text.find(name)))
 
     def speakers(self, text: str) -> list[str]:
         """Names of people whom a dialog or a letter introduces, longest first."""
         names = {found[1] or found[2] or found[3] for found in INTRODUCED.finditer(text)}
         names |= {found[1] for found in RELATED.finditer(text) if text.count(found[1]) > 1}
-        people = [n for n in names if not any(word.search(n) for word in (ORGANISATION, NO_NAME, NOBODY, INVENTED))]
+        people = [name for name in names if not (_is_word(name) or NOBODY.search(name) or INVENTED.search(name))]
         return sorted(people, key=lambda name: (-len(name), text.find(name)))
 
     def mask_people(self, text: str, people: list[str]) -> str:
         """The text with each of the people as 张某1, 张某2, …"""
-        for number, name in enumerate(people, 1):
+        numbers: dict[str, int] = {}
+        for name in people:
+            number = numbers.setdefault(re.sub(r"[ 　]", "", name), len(numbers) + 1)
             self.counts["姓名"] += text.count(name)
             text = text.replace(name, f"{name[0]}某{number}")
         return text
+
+
+def _is_word(name: str) -> bool:
+    """Whether what stands where a name is expected is none: an organisation, a place, a word of the language."""
+    plain = re.sub(r"[ 　]", "", name)
+    return bool(ORGANISATION.search(plain) or NO_NAME.search(plain) or WORD.match(plain) or plain in WHOLE_WORDS)
+
+
+def _heads_company(name: str, text: str) -> bool:
+    """Whether a name is the beginning of an organisation's somewhere in the text."""
+    rest = r"(?:[（(][^）)\n]{1,12}[）)])?[^诉与和、因等，。；（(\n]{0,16}?(?:公司|集团|厂|医院|银行|中心)"
+    return re.search(re.escape(name) + rest, text) is not None
