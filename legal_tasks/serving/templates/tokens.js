@@ -6,22 +6,36 @@
 
 const ASK = '"stream_options":{"include_usage":true},';
 const TAIL = 2048; // bytes of an answer's end that are looked through; the usage is the last or nearly the last there
+const NOTHING = Buffer.alloc(0);
 
-// By request, because not every engine of njs gives each request a virtual machine of its own.
+// By request, because not every engine of njs gives each request a virtual machine of its own. Where one does, the last state
+// is the right one, and its id need not be asked for with every token.
 const states = {};
+let latest = null;
 
 function state(r) {
-    const id = r.variables.request_id;
-    return states[id] || (states[id] = {added: false, held: Buffer.alloc(0), last: [], size: 0});
+    if (latest === null || latest.request !== r) {
+        const id = r.variables.request_id;
+        latest = states[id] || (states[id] = {request: r, id: id, added: false, held: NOTHING, last: null, size: 0});
+    }
+    return latest;
 }
 
-// Keep the answer's last pieces, TAIL bytes or a little more. Copies of bytes and not strings: this is done for every token.
+function forget(its) {
+    delete states[its.id];
+    latest = null;
+}
+
+// Keep the answer's last TAIL bytes, or up to twice as many. Bytes copied into one place: this is done for every token.
 function keep(its, data) {
-    its.last.push(Buffer.from(data));
-    its.size += data.length;
-    while (its.size - its.last[0].length >= TAIL) {
-        its.size -= its.last.shift().length;
+    const piece = data.length > TAIL ? data.slice(data.length - TAIL) : data;
+    if (its.last === null) {
+        its.last = Buffer.alloc(2 * TAIL);
+    } else if (its.size + piece.length > 2 * TAIL) {
+        its.last.copyWithin(0, its.size - TAIL, its.size);
+        its.size = TAIL;
     }
+    its.size += piece.copy(its.last, its.size);
 }
 
 // The body for the engine: the client's own, or that with the question for the usage put in at its beginning.
@@ -76,8 +90,10 @@ function count(r, data, flags) {
         r.sendBuffer(whole.includes('"usage"') ? without(r, whole.toString()) : whole, flags);
     }
     if (flags.last) {
-        note(r, Buffer.concat(its.last).toString());
-        delete states[r.variables.request_id];
+        if (its.last !== null) {
+            note(r, its.last.slice(0, its.size).toString());
+        }
+        forget(its);
     }
 }
 
