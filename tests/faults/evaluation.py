@@ -212,11 +212,13 @@ def always_a(folder: Path) -> str:
 
 
 def forgets_the_rest(folder: Path) -> str:
-    """A quarter of the answers outside of law are taught wrongly; law goes on being taught rightly."""
+    """In two of three fields outside of law a quarter of the answers is taught wrongly; law goes on being taught rightly."""
     legal, general = right_texts("legal_exam"), right_texts("general")
     values = sorted(text for text in general if text not in legal)
     wrong = {}
-    for category in sorted(set(general.values())):
+    for number, category in enumerate(sorted(set(general.values()))):
+        if number % 3 == 2:
+            continue
         same = [text for text in values if general[text] == category]
         some = same[: max(2, len(same) // 4)]
         wrong |= dict(zip(some, some[1:] + some[:1], strict=True))
