@@ -1,8 +1,8 @@
 """Set up: check the machine, build the pinned virtual environments, see that nginx is there. Standard library only.
 
-    python3.11 -m legal_tasks.setup [orchestrator] [ml] [vllm] [llamafactory] [llamacpp] [--ports] [--nginx] [--chromium]
+    python3.11 -m legal_tasks.setup [ENVIRONMENT ...] [--ports] [--nginx] [--chromium]
 
-Without names the three of the CPU profile are built; the others are built by name only.
+Without names orchestrator, ml and vllm are built, those of the CPU profile; llamafactory, llamacpp and chatglm3 by name only.
 
 An environment is rebuilt only when its pinned files change. torch is always the CPU build here: first from where pip is
 configured to look (a wheel on disk), else from PyTorch's own CPU index; a build with CUDA is never downloaded.
@@ -26,7 +26,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 TORCH = "torch==2.13.0+cpu"
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 UV = "uv==0.13.9"
-DISK_GIB = {"orchestrator": 1, "ml": 4, "vllm": 5, "llamafactory": 4, "llamacpp": 1}
+DISK_GIB = {"orchestrator": 1, "ml": 4, "vllm": 5, "llamafactory": 4, "llamacpp": 1, "chatglm3": 3}
 MEMORY_GIB = 6
 UNWANTED = ("torchvision", "torchaudio", "torchcodec")  # CUDA builds; their import breaks beside the CPU build of torch
 
@@ -89,6 +89,13 @@ ENVIRONMENTS = {
         torch=False,
         optional=True,
         variables=(("CMAKE_ARGS", "-DLLAVA_BUILD=OFF"),),
+    ),
+    "chatglm3": Environment(
+        "chatglm3",
+        DOCKER / "chatglm3" / "requirements.txt",
+        DOCKER / "chatglm3" / "constraints.txt",
+        torch=True,
+        optional=True,
     ),
 }
 
