@@ -64,7 +64,7 @@ def make_model(size: str, device: str, quantised: bool) -> Any:
     import torch
     from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-    from legal_tasks.training import lora
+    from legal_tasks.training.model import four_bit
 
     torch.manual_seed(0)
     config = LlamaConfig(**SIZES[size], max_position_embeddings=16384)
@@ -78,7 +78,7 @@ def make_model(size: str, device: str, quantised: bool) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         del model
-        options = {"quantization_config": lora.four_bit(), "device_map": {"": device}}
+        options = {"quantization_config": four_bit(), "device_map": {"": device}}
         return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, **options)
 
 

@@ -13,8 +13,13 @@ from collections.abc import Mapping, Sequence
 from legal_tasks import tracking
 
 POINT = '{"point": '  # how a line begins that is a point of the curve
+CHILD = "LEXLOOP_CHILD"  # set for what `follow` starts
 PR_SET_PDEATHSIG = 1  # prctl(2), Linux
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+def is_child() -> bool:
+    return CHILD in os.environ
 
 
 def end_with_parent() -> None:
@@ -32,7 +37,7 @@ def follow(argv: Sequence[str], environment: Mapping[str, str]) -> tuple[int, st
     tail: deque[str] = deque(maxlen=15)
     with subprocess.Popen(
         argv,
-        env={**os.environ, **environment},
+        env={**os.environ, CHILD: "1", **environment},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

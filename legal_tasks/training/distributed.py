@@ -126,7 +126,7 @@ def main(params_path: str, result_path: str) -> int:
         sys.stdout = open(os.devnull, "w")  # the others would only say it again
     params = read_params(Path(params_path))
     try:
-        answer = dataclasses.asdict(lora.train(params, params.checkpoints))
+        answer = dataclasses.asdict(lora.train(params))
     except StepError as error:
         answer = {"error": str(error)}
     if first or "error" in answer:

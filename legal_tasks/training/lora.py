@@ -10,15 +10,16 @@ import json
 import os
 import sys
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from legal_tasks.artifacts import digest_path
 from legal_tasks.step import Input, Option, Output, Runtime, StepError, describe_params, main, work_folder
 from legal_tasks.training import base as bases
-from legal_tasks.training import checkpoints
+from legal_tasks.training import checkpoints, elsewhere, programs
 from legal_tasks.training import rows as sets
+from legal_tasks.training.model import add_adapter, load_base, map_targets
 
 VERSION = 2
 POINTS = 200  # aimed at in log.jsonl; at least 100 where there are as many updates
@@ -69,6 +70,10 @@ class Params:
     early_stopping: Annotated[int, "stop after this many validation losses without a better one; 0 = never"] = 0
     backend: Annotated[str, f"what trains: {', '.join(BACKENDS)}"] = "peft"
     template: Annotated[str, "LLaMA-Factory's name of the chat template; empty = taken from the base's own"] = ""
+    remote_code: Annotated[dict[str, str], "JSON: programs beside the base's config.json that may run, name -> sha256"] = field(
+        default_factory=dict
+    )
+    environment: Annotated[str, "virtual environment in which it trains, e.g. chatglm3; empty = this one"] = ""
     seed: Annotated[int, "of the order, the mix, the dropout and the first adapter weights"] = 0
     device: Annotated[str, Runtime("where to run: auto, cpu, cuda")] = "auto"
     threads: Annotated[int, Runtime("CPU threads, 0 = all that this process may use")] = 0
@@ -112,6 +117,11 @@ class Params:
             self.packing or self.early_stopping or self.evaluate_updates or self.processes > 1
         ):
             raise StepError("--backend llamafactory takes no --packing, --evaluate-updates or --processes: use --backend peft")
+        if self.environment and (self.backend != "peft" or self.processes > 1):
+            raise StepError(f"--environment {self.environment} takes --backend peft and --processes 1 only")
+        if self.remote_code and self.backend != "peft":
+            raise StepError(f"--remote-code: --backend {self.backend} runs no program of a base: take --backend peft")
+        programs.check(self.remote_code)
         if self.zero and self.processes == 1:
             raise StepError(f"--zero {self.zero} shares the optimiser among processes: set --processes, or --zero 0")
         if self.zero == 3 and self.early_stopping:
@@ -160,7 +170,7 @@ class Report:
 
 def extra_inputs(params: Params) -> dict[str, Path]:
     """The base is named by a word, a path or a hub id; what counts is its content."""
-    return {"base": bases.resolve(params.base)}
+    return {"base": bases.resolve(params.base, params.remote_code)} | elsewhere.lock(params.environment)
 
 
 def choose_device(name: str) -> str:
@@ -171,75 +181,12 @@ def choose_device(name: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
 
 
-def load_base(folder: Path, device: str, max_length: int, quantise: str = "none"):
-    """(model, tokenizer): float32 on a CPU, bfloat16 (else the stored type) on a card, or four-bit.
-
-    StepError if its context is too short.
-    """
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    from legal_tasks.compression.load import load_tokenizer
-
-    kind: Any = torch.float32
-    if device == "cuda":
-        kind = torch.bfloat16 if torch.cuda.is_bf16_supported() else "auto"
-    options = {"quantization_config": four_bit()} | {"device_map": {"": device}} if quantise == "nf4" else {}
-    model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=kind, trust_remote_code=False, **options)
-    context = getattr(model.config, "max_position_embeddings", None)
-    if context is not None and max_length > context:
-        raise StepError(f"--max-length {max_length} exceeds the base's context of {context} tokens; set --max-length {context}")
-    model.config.use_cache = False
-    if quantise == "nf4":
-        from peft import prepare_model_for_kbit_training
-
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
-    return model, load_tokenizer(folder)
-
-
-def four_bit():
-    """QLoRA's storage of the base: NF4 with doubly quantised scales; StepError without bitsandbytes."""
-    import importlib.util
-
-    import torch
-    from transformers import BitsAndBytesConfig
-
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise StepError("--quantise nf4 needs bitsandbytes: pip install bitsandbytes, or take --quantise none")
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16 if torch.cuda.is_available() else torch.float32,
-    )
-
-
-def add_adapter(model, params: Params):
-    """The model with fresh LoRA layers on every linear layer named in `targets`."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-
-    linear = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
-    everything = params.targets == ("all-linear",)
-    missing = [] if everything else [name for name in params.targets if name not in linear]
-    if missing:
-        raise StepError(f"--targets: the base has no layer {', '.join(missing)}; it has {', '.join(sorted(linear))}")
-    config = LoraConfig(
-        r=params.r,
-        lora_alpha=params.alpha,
-        lora_dropout=params.dropout,
-        target_modules="all-linear" if everything else list(params.targets),
-        task_type="CAUSAL_LM",
-    )
-    return get_peft_model(model, config)
-
-
 def describe(params: Params, updates: int) -> dict[str, Any]:
     """What a checkpoint must share with a run that resumes it: data, base, shapes, optimiser and schedule."""
     values = {spec.name: getattr(params, spec.name) for spec in describe_params(Params) if type(spec.option) is Option}
     for name in ("base", "epochs", "max_updates", "max_tokens"):  # the base's content counts; epochs are counted in updates
         del values[name]
-    digests = {"data": digest_path(params.data), "base": digest_path(bases.resolve(params.base))}
+    digests = {"data": digest_path(params.data), "base": digest_path(bases.resolve(params.base, params.remote_code))}
     return values | digests | {"updates": updates, "optimiser": "adamw", "version": VERSION}
 
 
@@ -346,11 +293,12 @@ def fit(params: Params, folder: Path, model, tokenizer, plan: Plan, device: str,
     per_update = params.batch * params.accumulation
     fingerprint = describe(params, plan.updates)
     every = max(1, plan.updates // POINTS)
+    whole = loop.WHOLE_UPDATES
     arguments = loop.make_arguments(
         folder,
         device,
-        per_device_train_batch_size=params.batch,
-        gradient_accumulation_steps=params.accumulation // params.processes,
+        per_device_train_batch_size=per_update if whole else params.batch,
+        gradient_accumulation_steps=1 if whole else params.accumulation // params.processes,
         learning_rate=params.learning_rate,
         warmup_steps=min(params.warmup, plan.updates // 2),
         lr_scheduler_type=params.schedule,
@@ -363,7 +311,7 @@ def fit(params: Params, folder: Path, model, tokenizer, plan: Plan, device: str,
     loss, parts = choose(params, model, plan, pad, device)
     guard = Guard(params.spike)
     follower = loop.Follower([len(row["input_ids"]) for row in plan.ordered], per_update, plan.epochs, fingerprint)
-    trainer = loop.LoraTrainer(
+    trainer = (loop.WholeTrainer if whole else loop.LoraTrainer)(
         model=model,
         args=arguments,
         train_dataset=plan.ordered,
@@ -371,7 +319,7 @@ def fit(params: Params, folder: Path, model, tokenizer, plan: Plan, device: str,
         callbacks=[guard, follower, *callbacks],
         loss=loss,
         guard=guard,
-        parts=parts,
+        parts=parts * (params.accumulation if whole else 1),
     )
     trainer.remove_callback(PrinterCallback)
 
@@ -409,7 +357,7 @@ def fit(params: Params, folder: Path, model, tokenizer, plan: Plan, device: str,
         "updates": done,
         "resumed": resumed,
         "loss": loss.__name__,
-        "parts": trainer.parts,
+        "parts": trainer.parts // (params.accumulation if whole else 1),
     }
 
 
@@ -417,16 +365,20 @@ def run(params: Params, callbacks=()) -> Report:
     """`callbacks`: further Trainer callbacks, for who calls this from Python."""
     from legal_tasks.training import card, distributed
 
-    work = params.checkpoints or work_folder()
     if distributed.is_child():
-        return train(params, work, callbacks)
+        return train(params, callbacks)
+    work = params.checkpoints or work_folder()
     card.curves([])  # what draws the card is loaded while there is memory for it, not after hours of training
-    report = distributed.launch(params, work) if params.processes > 1 else train(params, work, callbacks)
+    if params.environment:
+        inside = replace(params, environment="", checkpoints=work.absolute())
+        report = Report(**elsewhere.run("legal_tasks.training.lora:train", inside, params.environment, work))
+    else:
+        report = distributed.launch(params, work) if params.processes > 1 else train(params, callbacks)
     card.write(params.output / card.FOLDER, params, asdict(report), card.read_points(params.output / report.log))
     return report
 
 
-def train(params: Params, work: Path, callbacks=()) -> Report:
+def train(params: Params, callbacks=()) -> Report:
     """Train in this process (of one or of several) and write the artifact."""
     import torch
     from transformers import set_seed
@@ -434,12 +386,14 @@ def train(params: Params, work: Path, callbacks=()) -> Report:
     from legal_tasks.training import distributed, llamafactory, preflight
     from legal_tasks.training.chat import template_hash
 
+    work = params.checkpoints or work_folder()
     threads = params.threads or max(1, len(os.sched_getaffinity(0)) // params.processes)
     torch.set_num_threads(threads)
     device = choose_device(params.device)
-    folder = bases.resolve(params.base)
+    folder = bases.resolve(params.base, params.remote_code)
     preflight.check_weights(folder, device, NF4_BYTES if params.quantise == "nf4" else BYTES[device])
-    model, tokenizer = load_base(folder, device, params.max_length, params.quantise)
+    model, tokenizer = load_base(folder, device, params.max_length, params.quantise, params.remote_code)
+    params = replace(params, targets=map_targets(model, params.targets))
     plan = make_plan(params, tokenizer)
     show_example(tokenizer, plan.ordered[0])
     set_seed(params.seed)

@@ -10,12 +10,13 @@ import json
 import os
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
-from legal_tasks.step import Input, Output, Runtime, StepError, main
+from legal_tasks.step import Input, Output, Runtime, StepError, main, work_folder
 from legal_tasks.training import base as bases
+from legal_tasks.training import elsewhere, programs
 
 VERSION = 2
 PROBED, ANSWER = 32, 8  # prompts whose every probability is compared; tokens of a compared answer
@@ -39,6 +40,10 @@ class Params:
     prompts: Annotated[int, "prompts that the merged and the adapted model both answer"] = 200
     tolerance: Annotated[float, "largest difference of a log-probability, nats"] = 1e-3
     dtype: Annotated[str, "type of the saved weights: float32, bfloat16, float16"] = "float32"
+    remote_code: Annotated[dict[str, str], "JSON: programs beside the base's config.json that may run, name -> sha256"] = field(
+        default_factory=dict
+    )
+    environment: Annotated[str, "virtual environment in which it merges, e.g. chatglm3; empty = this one"] = ""
     threads: Annotated[int, Runtime("CPU threads, 0 = all that this process may use")] = 0
 
     def __post_init__(self) -> None:
@@ -48,6 +53,7 @@ class Params:
             raise StepError(f"--tolerance must be in (0, 0.1] nats, got {self.tolerance}")
         if self.dtype not in ("float32", "bfloat16", "float16"):
             raise StepError(f"--dtype must be float32, bfloat16 or float16, got {self.dtype!r}")
+        programs.check(self.remote_code)
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ class Report:
 
 
 def extra_inputs(params: Params) -> dict[str, Path]:
-    return {"base": bases.resolve(params.base)}
+    return {"base": bases.resolve(params.base, params.remote_code)} | elsewhere.lock(params.environment)
 
 
 def find_adapter(folder: Path) -> Path:
@@ -139,16 +145,19 @@ def count_equal(model, prompts: list[list[int]], wanted: list[list[int]], got: l
 
 
 def run(params: Params) -> Report:
+    if params.environment:
+        inside = replace(params, environment="", output=params.output.absolute())
+        return Report(**elsewhere.run("legal_tasks.training.merge:run", inside, params.environment, work_folder()))
     import torch
     from peft import PeftModel
-    from transformers import AutoModelForCausalLM
 
-    from legal_tasks.compression.load import admit, load_tokenizer
+    from legal_tasks.compression.load import admit
 
     torch.set_num_threads(params.threads or len(os.sched_getaffinity(0)))
-    folder, adapter = bases.resolve(params.base), find_adapter(params.adapter)
-    tokenizer = load_tokenizer(folder)
-    model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32, trust_remote_code=False)
+    code = params.remote_code
+    folder, adapter = bases.resolve(params.base, code), find_adapter(params.adapter)
+    tokenizer = programs.tokenizer(folder, code)
+    model = programs.load(folder, code, torch.float32)
     try:
         adapted = PeftModel.from_pretrained(model, str(adapter)).eval()
     except (RuntimeError, ValueError) as error:
@@ -169,8 +178,9 @@ def run(params: Params) -> Report:
     merged.config.use_cache = True
     merged.to(getattr(torch, params.dtype)).save_pretrained(target)
     copy_tokenizer(folder, target)
+    programs.copy(folder, target, code)
     remove_place(target / "config.json")
-    admit(target)
+    admit(target, code)
     size = sum(path.stat().st_size for path in target.glob("*.safetensors"))
     said = f"largest difference {difference:.2g} nats, {equal} of {len(prompts)} answers equal"
     print(f"merged {merged.num_parameters()} parameters, {said}", flush=True)

@@ -14,16 +14,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
+import transformers
 from torch.nn.functional import cross_entropy
+from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from legal_tasks import tracking
 from legal_tasks.step import StepError, progress
-from legal_tasks.training import checkpoints, child, distributed
+from legal_tasks.training import checkpoints, child
 from legal_tasks.training.chat import IGNORED
 from legal_tasks.training.guard import Guard
 from legal_tasks.training.rows import Row, collate, cut
+
+WHOLE_UPDATES = int(transformers.__version__.partition(".")[0]) < 5  # see WholeTrainer
 
 
 def answer_loss(model, input_ids, labels, **positions) -> torch.Tensor:
@@ -50,12 +55,17 @@ def full_loss(model, input_ids, labels, **positions) -> torch.Tensor:
 def choose_loss(model, batch: dict[str, torch.Tensor]) -> Callable[..., torch.Tensor]:
     """`answer_loss` if this model's own forward pass gives the same on `batch` (1e-4 relative), else `full_loss`.
 
-    Some architectures scale or cap their logits after the output layer; they are recognised by the number.
+    Some architectures scale or cap their logits after the output layer; they are recognised by the number. Others, with
+    programs of their own, name no output layer or keep the hidden states in another order (ChatGLM).
     """
     training = model.training
     model.eval()
     with torch.no_grad():
-        short, full = float(answer_loss(model, **batch)), float(full_loss(model, **batch))
+        full = float(full_loss(model, **batch))
+        try:
+            short = float(answer_loss(model, **batch))
+        except (AttributeError, IndexError, TypeError, ValueError):
+            short = math.nan
     model.train(training)
     return answer_loss if math.isclose(short, full, rel_tol=1e-4) else full_loss
 
@@ -136,7 +146,7 @@ class LoraTrainer(Trainer):
         while True:
             pieces = [inputs] if self.parts == 1 else cut(inputs, self.parts)
             try:
-                losses = [super(LoraTrainer, self).training_step(model, piece, num_items_in_batch) for piece in pieces]
+                losses = [self._learn(model, piece, num_items_in_batch) for piece in pieces]
                 break
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
@@ -147,6 +157,13 @@ class LoraTrainer(Trainer):
         loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
         self.guard.seen.append((loss.detach(), lines))
         return loss
+
+    def _learn(self, model, piece, labels) -> torch.Tensor:
+        """Loss and gradient of a part of a batch, as a share of the update's `labels`."""
+        return super().training_step(model, piece, labels)
+
+    def _get_train_sampler(self, *_):
+        return SequentialSampler(self.train_dataset)
 
     def _take_less(self, model, before, rows: int, said: str) -> None:
         """Undo the failed pass and double the number of parts; StepError where single rows did not fit."""
@@ -163,12 +180,41 @@ class LoraTrainer(Trainer):
         self.parts *= 2
         print(f"out of memory ({said}): each batch of {rows} is now computed in {self.parts} parts", flush=True)
 
-    def _save_checkpoint(self, model, trial):
+    def _save_checkpoint(self, model, trial, *rest, **more):
         started = time.monotonic()
         broken = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         with checkpoints.explain_full_disk(Path(self.args.output_dir), broken):
-            super()._save_checkpoint(model, trial)
+            super()._save_checkpoint(model, trial, *rest, **more)
         self.saving_s += time.monotonic() - started
+
+
+class WholeTrainer(LoraTrainer):
+    """LoraTrainer for transformers 4.41, whose Trainer drops an update that is not full, counts no labels and tells no guard.
+
+    Each of its batches is a whole update here, computed in parts.
+    """
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        return super().training_step(model, inputs, int((inputs["labels"][:, 1:] != IGNORED).sum()))
+
+    def _learn(self, model, piece, labels) -> torch.Tensor:
+        self.labels = labels
+        return Trainer.training_step(self, model, piece)
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        return super().compute_loss(model, inputs, return_outputs, self.labels)
+
+    def create_optimizer(self):
+        optimizer = super().create_optimizer()
+        optimizer.register_step_pre_hook(
+            lambda *_: self.guard.on_pre_optimizer_step(self.args, self.state, self.control, model=self.model)
+        )
+        return optimizer
+
+    def _load_rng_state(self, checkpoint):
+        state = (numpy._core.multiarray._reconstruct, numpy.ndarray, numpy.dtype, numpy.dtypes.UInt32DType)
+        with torch.serialization.safe_globals([*state]):
+            super()._load_rng_state(checkpoint)
 
 
 class Follower(TrainerCallback):
@@ -196,7 +242,7 @@ class Follower(TrainerCallback):
         self.last = (step, now)
         progress(step, state.max_steps, loss=point["loss"], lr=point["learning_rate"], tokens_per_s=speed, gib=memory_gib())
         numbers = {name: point[name] for name in ("loss", "learning_rate", "epoch")} | {"tokens_per_s": speed}
-        if distributed.is_child():
+        if child.is_child():
             if state.is_world_process_zero:
                 child.tell_point(step, numbers)
         else:
@@ -239,7 +285,6 @@ def make_arguments(folder: Path, device: str, **values) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=1,
-        train_sampling_strategy="sequential",
         remove_unused_columns=False,
         report_to="none",
         disable_tqdm=True,

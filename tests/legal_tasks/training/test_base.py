@@ -16,6 +16,9 @@ from tests.legal_tasks.training.tiny import make_base
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 FETCH = "import sys; from legal_tasks.training.base import resolve; print(resolve(sys.argv[1]))"
+LISTED = (
+    "import json, sys; from legal_tasks.training.base import resolve; print(resolve('someone/tiny', json.loads(sys.argv[1])))"
+)
 FAIL = """
 import sys
 from legal_tasks.step import StepError
@@ -100,6 +103,20 @@ def test_remote_code_from_the_hub_is_refused(mirror, tmp_path):
     found = resolve(FAIL, "someone/tiny", address, tmp_path)
     assert found.returncode == 2 and "auto_map" in found.stdout, found.stderr
     assert not any((tmp_path / "var" / "bases").iterdir())
+
+
+def test_listed_programs_are_fetched_and_no_other(mirror, tmp_path):
+    address, served, asked = mirror
+    (served / "other.py").write_text("raise SystemExit\n")
+    config = json.loads((served / "config.json").read_text("utf-8"))
+    (served / "config.json").write_text(json.dumps(config | {"auto_map": {"AutoModel": "modeling_tiny.Model"}}))
+    wrong = resolve(LISTED, json.dumps({"modeling_tiny.py": "0" * 64}), address, tmp_path)
+    digest = hashlib.sha256((served / "modeling_tiny.py").read_bytes()).hexdigest()
+    assert f"modeling_tiny.py is a program with the sha256 {digest}" in wrong.stderr
+    found = resolve(LISTED, json.dumps({"modeling_tiny.py": digest}), address, tmp_path)
+    assert found.returncode == 0, found.stderr
+    folder = tmp_path / "var" / "bases" / "someone--tiny"
+    assert [path.name for path in folder.glob("*.py")] == ["modeling_tiny.py"] and not any("other.py" in each for each in asked)
 
 
 @pytest.mark.parametrize("name", ["someone/absent", "someone/tiny"])
