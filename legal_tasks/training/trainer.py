@@ -60,13 +60,13 @@ def choose_loss(model, batch: dict[str, torch.Tensor]) -> Callable[..., torch.Te
     """
     training = model.training
     model.eval()
-    with torch.no_grad():
-        full = float(full_loss(model, **batch))
-        try:
-            short = float(answer_loss(model, **batch))
-        except (AttributeError, IndexError, TypeError, ValueError):
-            short = math.nan
-    model.train(training)
+    try:
+        with torch.no_grad():
+            short, full = float(answer_loss(model, **batch)), float(full_loss(model, **batch))
+    except (AttributeError, IndexError, TypeError, ValueError):  # what answer_loss asks for, the model does not have
+        return full_loss
+    finally:
+        model.train(training)
     return answer_loss if math.isclose(short, full, rel_tol=1e-4) else full_loss
 
 
