@@ -54,10 +54,23 @@ WHY = (
     (ROLE + r" answered an item twice", "{0} 对同一题作答两次"),
     (ROLE + r" has no verdict on (\d+) of (\d+) items", "{0} 的 {2} 题中有 {1} 题没有判定"),
     (r"(\d+) of the (\d+) items that were asked have no answer", "所出 {1} 题中有 {0} 题没有回答"),
+    (r"there is no champion yet, hence no history to fall behind", "尚无在用模型，没有可比的历史"),
+    (r"the profile names no card whose cost could be measured", "配置未指定可测成本的显卡"),
     (r"(\S+) on (\S+): no answers", "{0} 在 {1} 上没有回答"),
     (r"(\S+) on (\S+): answered items that the merged model did not", "{0} 在 {1} 上作答了合并模型未作答的题目"),
 )
-BY = {"point": "点值", "lower bound": "单侧 95% 下界", "bound": "单侧 95% 下界", "upper bound": "单侧 95% 上界"}
+# What a sentence adds to its numbers.
+NOTES = (
+    (r"fewer than (\d+) (?:items|prompts) decide nothing", "不足 {0} 题，无法判定"),
+    (r"this is near chance \(([^)]+)\)", "接近随机水平（{0}）"),
+)
+BY = {
+    "point": "点值",
+    "lower bound": "单侧 95% 下界",
+    "bound": "单侧 95% 下界",
+    "upper bound": "单侧 95% 上界",
+    "point and lower bound": "点值与单侧 95% 下界",
+}
 OTHER = ("{v}{i}", "界限 {b}")
 
 
@@ -85,7 +98,8 @@ def say(rule: Mapping[str, Any]) -> str:
         "i": "" if low is None else f" [{shown(low)}, {shown(high)}]",
     }
     count = "" if rule["n"] is None else f"（n = {rule['n']}）"
-    return f"{verdict}：{what.format(**parts)}{count}；{wanted.format(**parts)}"
+    notes = [words.format(*found.groups()) for pattern, words in NOTES if (found := re.search(pattern, rule["sentence"]))]
+    return "；".join([f"{verdict}：{what.format(**parts)}{count}", wanted.format(**parts), *notes])
 
 
 def why(sentence: str) -> str:

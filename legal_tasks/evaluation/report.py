@@ -82,6 +82,7 @@ def render_page(
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
     environment.filters |= {"percent": percent, "points": points, "number": number}
     environment.filters |= {"chinese": chinese.say, "chinese_name": chinese.name_of}
+    environment.filters["bound_kind"] = lambda kind: chinese.BY.get(kind, kind)
     suites = {name: part for name, part in comparison["suites"].items() if not part.get("fault")}
     if comparison.get("domain") and not comparison["domain"].get("fault"):
         suites = {"domain": comparison["domain"], **suites}

@@ -40,6 +40,18 @@ def test_what_was_not_measured_and_exams_of_unknown_names_are_told_too():
     assert chinese.say(rule).startswith("未通过：75.0% [") and chinese.say(rule).endswith("；界限 90.0%")
 
 
+def test_near_chance_and_too_few_items_are_called_so():
+    guessed = comparison(suites={"legal_exam": suite("1000" * 60, "1000" * 60)})
+    rule = by_name(decide(guessed))["domain accuracy (legal_exam)"]
+    assert "near chance" in rule["sentence"] and chinese.say(rule).endswith("；接近随机水平（25.0 %）")
+    few = comparison(suites={"legal_exam": suite("1" * 20, "1" * 20)})
+    assert chinese.say(by_name(decide(few))["domain accuracy (legal_exam)"]).endswith("；不足 100 题，无法判定")
+
+
+def test_every_bound_of_the_rules_is_named_in_chinese():
+    assert {rule["by"] for rule in decide(card="T4")["rules"]} <= chinese.BY.keys()
+
+
 def test_every_reason_for_not_measuring_is_told_in_chinese():
     """Those that rules and compare can give, taken from their own source."""
     import inspect
@@ -48,6 +60,7 @@ def test_every_reason_for_not_measuring_is_told_in_chinese():
     from legal_tasks.evaluation import compare, rules
 
     said = re.findall(r'missing\([^"]*"[^"]*", (?:"[^"]*", )?f?"([^"]+)"', inspect.getsource(rules))
+    said += re.findall(r'NOT_APPLICABLE, "([^"]+)"', inspect.getsource(rules))
     said += re.findall(r'missing\(metric, metric, f"([^"]+)"', inspect.getsource(rules))
     said += re.findall(r'return f"(the suite [^"]+)"', inspect.getsource(rules))
     said += re.findall(r'return f"([^"]+)"', inspect.getsource(compare.find_fault))
