@@ -61,7 +61,7 @@ def pairs(load: Load, engine: str, front: str, key: str) -> list[tuple[dict[str,
         if any(run["success_rate"] < 1 for run in runs.values()):
             raise RuntimeError(f"requests failed, the runs cannot be compared: {[run['errors'] for run in runs.values()]}")
         found.append((runs[front], runs[engine]))
-        print(f"pair {number + 1} of {PAIRS}: {[run['tokens_per_s'] for run in runs.values()]}", flush=True)
+        print(f"pair {number + 1} of {PAIRS}", flush=True)
     return found
 
 
