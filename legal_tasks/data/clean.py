@@ -29,7 +29,7 @@ from legal_tasks.records import CATEGORIES, Record, to_line
 from legal_tasks.step import Input, Output, Runtime, StepError, main, progress
 from legal_tasks.step import store as open_store
 
-VERSION = 14
+VERSION = 15
 TOLD = 2000  # items between two lines of progress
 EXCERPT = 120  # characters of an item that was set aside
 

@@ -120,7 +120,7 @@ def _births(text: str) -> Iterator[str]:
         end = _date_end(text, found.end())
         before, after = text[max(0, found.start() - NEAR) : found.start()].rstrip(" ：:为是在(（"), text[end : end + 3]
         born = after.startswith("出生") or (after[:1] == "生" and after[1:2] not in tuple(NO_BIRTH))
-        if end and (born or before.endswith(BIRTHS)):
+        if end and (born or (before.endswith(BIRTHS) and not before.endswith(("发生于", "产生于")))):
             yield "birth date"
 
 
