@@ -176,7 +176,7 @@ def test_a_loss_that_leaps_and_stays_stops_the_update_and_names_its_first_batch(
     for _ in range(20):
         step_with(guard, 2.0)
     step_with(guard, 5.9)  # 3.9 above the median: odd, but no leap
-    for loss in (6.1, 9.0, 2.0, 6.1, 9.0):  # a batch or two of a rare kind
+    for loss in (*[9.0] * 9, 2.0, 6.1, *[9.0] * 8):  # nine batches in a row of a kind that the base has never seen, twice
         step_with(guard, loss)
     with pytest.raises(StepError, match=r"leapt to 6.100 at update 41 \(median .* 2.000.*lines 1, 2, 7 of train.jsonl"):
         step_with(guard, 9.0)
