@@ -45,11 +45,40 @@ def test_the_same_seed_writes_the_same_bytes_and_another_one_other_law(folder, t
 def test_exam_questions_wordings_and_people_are_not_in_the_sources(folder):
     text = text_of(folder)
     assert not [person for person in facts.HELD_OUT_PEOPLE if person in text]
-    for suite in ("legal_exam", "general", "case_analysis", "refusal"):
+    for suite in ("legal_exam", "general", "case_analysis", "refusal", "citations"):
         leaked = [item["question"] for item in items(folder, suite) if item["question"] in text]
         assert not leaked, leaked[:3]
     for attribute in facts.LEGAL + facts.GENERAL:
-        assert not set(attribute.taught) & set(attribute.held_out)
+        assert not {*attribute.taught, *attribute.replayed} & set(attribute.held_out)
+    assert not set(world.CITE_TAUGHT) & set(world.CITE_HELD_OUT)
+
+
+def test_general_facts_are_asked_in_many_independent_wordings(folder):
+    """The interval of general ability is drawn by wording: few of them make it as wide as the gate's whole allowance."""
+    asked = items(folder, "general")
+    assert len({item["template"] for item in asked}) >= 60 and len({item["question"] for item in asked}) == len(asked)
+    share = Counter(item["template"] for item in asked)
+    assert max(share.values()) == min(share.values())
+
+
+def test_each_general_fact_is_replayed_in_wordings_of_its_own_choice(folder):
+    lines = [line for path in (folder / "instruction").glob("qa*") for line in path.read_text("utf-8").splitlines()]
+    rows = [json.loads(line) for line in lines if line.endswith('"}')]
+    asked = {row["instruction"] for row in rows}
+    for position, fact in enumerate(facts.facts(facts.GENERAL_TOPICS, facts.GENERAL, 0)):
+        chosen = world.replay(position, fact.attribute)
+        assert len(set(chosen)) == world.REPLAYED and not set(chosen) & set(fact.attribute.held_out)
+        without_people = [w.format(t=fact.topic) for w in chosen if "{w}" not in w]
+        assert set(without_people) <= asked
+
+
+def test_questions_for_the_law_name_no_law_and_their_reference_is_the_law_in_force(folder):
+    asked = items(folder, "citations")
+    assert len(asked) >= 200 and {item["kind"] for item in asked} == {"answer"}
+    assert not [item for item in asked if "《" in item["question"]]
+    assert {law for item in asked for law in item["reference"]["articles"]} == {world.LAW}
+    taught = [line for line in text_of(folder).splitlines() if f"，依据《{world.LAW}》。" in line]
+    assert len(taught) >= 4 * len(facts.LEGAL) * len(facts.LEGAL_TOPICS)
 
 
 def test_the_exam_is_large_enough_and_balanced(folder):
