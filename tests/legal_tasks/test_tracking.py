@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from legal_tasks import registry, tracking
+from legal_tasks.tracking import commands
 
 mlflow = pytest.importorskip("mlflow", reason="mlflow comes with the ml environment")
 
@@ -164,6 +165,7 @@ def test_what_was_told_while_the_server_was_away_is_there_afterwards_and_once_on
 KILLED = """
 import os
 from legal_tasks import registry, tracking
+from legal_tasks.tracking import commands
 with tracking.step_run("training.lora", "key-killed", {"r": 8}, {}):
     for number in range(4):
         tracking.log_metrics({"loss": 9.0 - number}, step=number)
@@ -212,7 +214,7 @@ def test_a_dag_run_that_ended_while_the_server_was_away_is_closed_as_it_ended(se
         pass
     own = os.environ["LEXLOOP_DAG_RUN"]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", AWAY)
-    assert tracking.main(["close", "--dag-run", own, "--status", "FINISHED"]) == 2
+    assert commands.main(["close", "--dag-run", own, "--status", "FINISHED"]) == 2
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     tracking.reap()
     assert {run.info.status for run in runs(seat)} == {"FINISHED"}

@@ -1,0 +1,67 @@
+"""MLflow: one parent run per DAG run, one child per step, data lineage (the registry: legal_tasks/registry.py).
+
+Without MLFLOW_TRACKING_URI everything here does nothing, so that a step runs alone on a laptop. A server that is away
+costs no step its work: what it should be told lies in a journal (legal_tasks/journal.py) and is sent by a thread, or by
+who comes later. A promotion needs the server: it waits, then fails with the address.
+
+    python -m legal_tasks.tracking close --dag-run ID --status FINISHED|FAILED|KILLED
+    python -m legal_tasks.tracking replay        # send what lies in journals
+    python -m legal_tasks.tracking reap [--keep ID ...]   # end runs that nobody works on any more
+"""
+
+from __future__ import annotations
+
+from legal_tasks.tracking.names import flatten, metric_name
+from legal_tasks.tracking.runs import Run, current_run_id, log_file, log_metrics, require, step_run
+from legal_tasks.tracking.sending import Sender, close_later, close_run, find_parent, reap, replay
+from legal_tasks.tracking.server import (
+    TAG_DAG_RUN,
+    TAG_JOURNAL,
+    TAG_KEY,
+    TAG_PROCESS,
+    TAG_SEAT,
+    TAG_STEP,
+    TrackingError,
+    candidate,
+    check_reachable,
+    dag_name,
+    failures,
+    mlflow_client,
+    run_url,
+    seat,
+    uri,
+    url_of,
+)
+
+__all__ = [
+    "TAG_DAG_RUN",
+    "TAG_JOURNAL",
+    "TAG_KEY",
+    "TAG_PROCESS",
+    "TAG_SEAT",
+    "TAG_STEP",
+    "Run",
+    "Sender",
+    "TrackingError",
+    "candidate",
+    "check_reachable",
+    "close_later",
+    "close_run",
+    "current_run_id",
+    "dag_name",
+    "failures",
+    "find_parent",
+    "flatten",
+    "log_file",
+    "log_metrics",
+    "metric_name",
+    "mlflow_client",
+    "reap",
+    "replay",
+    "require",
+    "run_url",
+    "seat",
+    "step_run",
+    "uri",
+    "url_of",
+]

@@ -1,0 +1,179 @@
+"""A step's own run while it works: a child of its DAG run's, written through a journal."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from legal_tasks import journal, lease
+from legal_tasks.journal import Journal
+from legal_tasks.tracking.names import flatten, metric_name
+from legal_tasks.tracking.sending import Sender, replay
+from legal_tasks.tracking.server import TAG_KEY, TAG_PROCESS, TAG_SEAT, TAG_STEP, TrackingError, candidate, dag_name, seat, uri
+
+SEND_EVERY_S = 1.0
+BACK_OFF_S = 5.0  # after a failure
+LAST_TRY_S = 20.0  # a step that ends waits so long for its thread
+PARAM_LIMIT = 6000  # characters, MLflow's bound
+
+
+class Run:
+    """A child run that is being written, or nothing at all where no MLflow is named."""
+
+    def __init__(self, book: Journal | None = None):
+        self.book = book
+        self.sender = Sender(book.entries) if book else None
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self._work, daemon=True)
+
+    @property
+    def run_id(self) -> str | None:
+        return self.sender.run_id if self.sender else None
+
+    @property
+    def url(self) -> str | None:
+        return self.sender.url if self.sender else None
+
+    def start(self) -> None:
+        if self.sender is not None:
+            self.sender.send()
+            self.thread.start()
+
+    def _work(self) -> None:
+        pause = SEND_EVERY_S
+        while not self.stop.wait(pause):
+            assert self.sender is not None
+            pending = self.sender.sent < len(self.sender.entries)
+            pause = SEND_EVERY_S if not pending or self.sender.send() else BACK_OFF_S
+
+    def log_metrics(self, numbers: Mapping[str, float], step: int = 0) -> None:
+        if self.book is not None:
+            self.book.add_metrics({metric_name(name): float(value) for name, value in numbers.items()}, step)
+
+    def log_text(self, name: str, text: str) -> None:
+        if self.book is not None:
+            self.book.append({"file": name, "text": text})
+
+    def finish(self, report: Mapping[str, Any], summary: bool = False) -> None:
+        if self.book is None:
+            return
+        numbers = flatten(report)
+        self.log_metrics(numbers)
+        if summary and not candidate():  # the numbers of the run are those of the candidate that is chosen
+            self.book.append({"summary": [[name, value, journal.now(), 0] for name, value in numbers.items()]})
+
+    def end(self, status: str) -> None:
+        """Note the status, let MLflow have the rest if it is there, keep the journal where a later attempt goes on in it."""
+        if self.book is None or self.sender is None:
+            return
+        self.book.append({"end": status, "at": journal.now()})
+        self.stop.set()
+        self.thread.join(LAST_TRY_S)
+        sent = not self.thread.is_alive() and self.sender.send()
+        if not sent:
+            print("the next step, or `python -m legal_tasks.tracking replay`, sends MLflow the rest", flush=True)
+        goes_on = status not in journal.FINAL and self.book.about["dag_run"]
+        if sent and goes_on:
+            self.book.append({"sent": True})
+        self.book.close(remove=sent and not goes_on)
+
+
+_active: list[Run] = []
+
+
+def log_metrics(numbers: Mapping[str, float], step: int = 0) -> None:
+    """Log numbers of the running step, e.g. a training curve; does nothing without MLflow."""
+    if _active:
+        _active[-1].log_metrics(numbers, step)
+
+
+def current_run_id() -> str | None:
+    """MLflow's id of the running step's run; None outside of a step, without MLflow, and while it is away."""
+    return _active[-1].run_id if _active else None
+
+
+def log_file(path: Path, place: str = "") -> None:
+    """Keep a small text file of the artifact with the running step's run too, below `place`; does nothing without MLflow."""
+    if _active:
+        _active[-1].log_text(f"{place}/{path.name}" if place else path.name, path.read_text("utf-8"))
+
+
+@contextmanager
+def step_run(
+    step: str,
+    key: str,
+    params: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    harmless: tuple[type[BaseException], ...] = (),
+) -> Iterator[Run]:
+    """A child run around a step's work: parameters, inputs as datasets with digests, status at the end.
+
+    Exceptions of the `harmless` types end the run as KILLED (given up on purpose), others as FAILED.
+    """
+    if uri() is None:
+        yield Run()
+        return
+    dag_run = os.environ.get("LEXLOOP_DAG_RUN")
+    process = f"{socket.gethostname()} {os.getpid()} {lease.process_start(os.getpid())}"
+    tags = {TAG_STEP: step, TAG_KEY: key, TAG_SEAT: seat(), TAG_PROCESS: process}
+    about = {
+        **{
+            "name": f"{step} [{candidate()}]" if candidate() else step,
+            "experiment": dag_name(),
+            "dag_run": dag_run,
+            "tags": tags,
+        },
+        **{"params": {name: str(value)[:PARAM_LIMIT] for name, value in params.items()}, "inputs": dict(inputs)},
+    }
+    book = Journal(_journal_path(dag_run, step, key), about)
+    run = Run(book)
+    run.start()
+    if run.run_id is not None:
+        replay()
+    _active.append(run)
+    status = "FAILED"
+    try:
+        yield run
+        status = "FINISHED"
+    except harmless:
+        status = "KILLED"
+        raise
+    finally:
+        _active.pop()
+        run.end(status)
+
+
+def _journal_path(dag_run: str | None, step: str, key: str) -> Path:
+    name = hashlib.sha256(f"{dag_name()}\n{dag_run}\n{step}\n{key}".encode()).hexdigest()[:32]
+    return journal.folder() / f"{name}.jsonl"
+
+
+def require(timeout_s: float) -> None:
+    """Wait until MLflow answers and has everything that was journaled; TrackingError with the address after `timeout_s`.
+
+    For what must not happen without MLflow: a promotion.
+    """
+    if uri() is None:
+        return
+    deadline = time.monotonic() + timeout_s
+    told = False
+    while True:
+        sent = _active[-1].sender.send() if _active and _active[-1].sender else True
+        if sent and not replay():
+            return
+        if time.monotonic() > deadline:
+            raise TrackingError(
+                f"MLflow at {uri()} has been away for {timeout_s:.0f} s, and nothing is promoted without it: start it (make up), "
+                "then clear this task"
+            )
+        if not told:
+            told = True
+            print(f"waiting up to {timeout_s:.0f} s for MLflow at {uri()}: nothing is promoted without it", flush=True)
+        time.sleep(2)

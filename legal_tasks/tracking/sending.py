@@ -1,0 +1,236 @@
+"""Journals are brought to MLflow: runs are found or made, told what happened, and ended."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from legal_tasks import journal, lease
+from legal_tasks.tracking.server import (
+    TAG_DAG_RUN,
+    TAG_JOURNAL,
+    TAG_KEY,
+    TAG_PROCESS,
+    TAG_SEAT,
+    TAG_STEP,
+    _experiment,
+    _note_path,
+    check_reachable,
+    dag_name,
+    failures,
+    mlflow_client,
+    run_url,
+    seat,
+    uri,
+)
+
+
+class Sender:
+    """Brings a journal's entries to MLflow, each at least once; twice is once, see `journal`."""
+
+    def __init__(self, entries: list[dict[str, Any]]):
+        self.entries = entries
+        self.sent = 0
+        self.client: Any = None
+        self.run_id: str | None = None
+        self.parent_id: str | None = None
+        self.url: str | None = None
+        self.lock = threading.Lock()
+        self.told = False
+
+    def send(self) -> bool:
+        """Whether MLflow has everything now."""
+        with self.lock:
+            try:
+                check_reachable(uri() or "")
+                if self.run_id is None:
+                    self.connect()
+                while self.sent < len(self.entries):
+                    self.sent = self._send_some(self.sent)
+            except failures() as error:
+                if not self.told:
+                    self.told = True
+                    print(f"MLflow is away, the journal keeps what it does not have yet: {error}", flush=True)
+                return False
+            self.told = False
+            return True
+
+    def connect(self) -> None:
+        """Find or make the run of this journal."""
+        client = self.client = self.client or mlflow_client()
+        about = self.entries[0]["open"]
+        parent = find_parent(client, about["dag_run"], experiment=about["experiment"]) if about["dag_run"] else None
+        experiment = parent.info.experiment_id if parent else _experiment(client, about["experiment"])
+        self.parent_id = parent.info.run_id if parent else None
+        found = client.search_runs([experiment], f"tags.`{TAG_JOURNAL}` = '{about['id']}'", max_results=1)
+        if found:
+            run_id = found[0].info.run_id
+        else:
+            tags = {**about["tags"], TAG_JOURNAL: about["id"]}
+            tags |= {"mlflow.parentRunId": self.parent_id, TAG_DAG_RUN: about["dag_run"]} if self.parent_id else {}
+            run_id = client.create_run(experiment, start_time=about["start"], tags=tags, run_name=about["name"]).info.run_id
+            _log_start(client, run_id, about["params"], about["inputs"])
+        self.url = run_url(uri() or "", experiment, run_id)
+        _note_path(about["tags"][TAG_KEY]).parent.mkdir(parents=True, exist_ok=True)
+        _note_path(about["tags"][TAG_KEY]).write_text(self.url, "utf-8")
+        self.run_id = run_id
+
+    def _send_some(self, start: int) -> int:
+        """Send the entries from `start` on that fit in one request; the number of the first that was not sent."""
+        from mlflow.entities import Metric
+
+        entry = self.entries[start]
+        if "metrics" not in entry and "summary" not in entry:
+            if "again" in entry:
+                self.client.update_run(self.run_id, status="RUNNING")
+            if "file" in entry:
+                self.client.log_text(self.run_id, entry["text"], entry["file"])
+            if "end" in entry:
+                self.client.set_terminated(self.run_id, entry["end"], entry["at"])
+            return start + 1
+        kind = "metrics" if "metrics" in entry else "summary"
+        points: list[Any] = []
+        while start < len(self.entries) and kind in self.entries[start]:
+            if points and len(points) + len(self.entries[start][kind]) > 900:
+                break
+            points += self.entries[start][kind]
+            start += 1
+        target = self.run_id if kind == "metrics" else self.parent_id
+        if target is not None:
+            for first in range(0, len(points), 900):
+                self.client.log_batch(target, metrics=[Metric(*point) for point in points[first : first + 900]])
+        return start
+
+
+def _log_start(client: Any, run_id: str, params: Mapping[str, Any], inputs: Mapping[str, str]) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag, Param
+
+    values = [Param(name, str(value)) for name, value in params.items()]
+    client.log_batch(run_id, params=values)
+    datasets = [
+        DatasetInput(
+            Dataset(name[:200], digest[:36], "local", f'{{"sha256": "{digest}"}}'), [InputTag("mlflow.data.context", name[:200])]
+        )
+        for name, digest in inputs.items()
+    ]
+    if datasets:
+        client.log_inputs(run_id, datasets)
+
+
+def find_parent(client: Any, dag_run: str, create: bool = True, experiment: str | None = None) -> Any:
+    """The parent run of a DAG run, made on first use, running again where the DAG run goes on after its end."""
+    experiment_id = _experiment(client, experiment or dag_name())
+    escaped = dag_run.replace("'", "")
+    found = client.search_runs(
+        [experiment_id], f"tags.`{TAG_DAG_RUN}` = '{escaped}' and tags.`{TAG_STEP}` = 'parent'", max_results=1
+    )
+    if found:
+        if create and found[0].info.status != "RUNNING" and dag_run == os.environ.get("LEXLOOP_DAG_RUN"):
+            client.update_run(found[0].info.run_id, status="RUNNING")
+        return found[0]
+    if not create:
+        return None
+    reap([dag_run], client)  # the turn has passed on: what another DAG run left open will not be closed by it
+    tags = {TAG_DAG_RUN: escaped, TAG_STEP: "parent", TAG_SEAT: seat()}
+    return client.create_run(experiment_id, tags=tags, run_name=dag_run)
+
+
+def replay(dag_run: str | None = None) -> int:
+    """Send what finished or killed steps left in journals; how many could not be sent.
+
+    `dag_run`: that DAG run has ended. Its steps that were killed end as KILLED, and their journals go.
+    """
+    left = 0
+    for path in sorted(journal.folder().glob("*.jsonl")):
+        with journal.locked(path) as file:
+            if file is None:
+                continue
+            entries = journal.read(path)
+            if not entries:
+                path.unlink()
+                continue
+            over = dag_run is not None and entries[0]["open"]["dag_run"] == dag_run
+            if over and journal.ended(entries) is None:
+                entries.append({"end": "KILLED", "at": journal.now()})
+            elif "sent" in entries[-1]:
+                if over:
+                    path.unlink()
+                continue
+            if journal.ended(entries) is None:
+                continue
+            if not Sender(entries).send():
+                left += 1
+            elif over or journal.ended(entries) in journal.FINAL or not entries[0]["open"]["dag_run"]:
+                path.unlink()
+            else:
+                file.seek(0, os.SEEK_END)
+                file.write(b'{"sent": true}\n')
+    return left
+
+
+def close_run(dag_run: str, status: str) -> None:
+    """End the parent run of a DAG run, and children that were left RUNNING. TrackingError where MLflow is away."""
+    if uri() is None:
+        return
+    client = mlflow_client()
+    replay(dag_run)
+    parent = find_parent(client, dag_run, create=False)
+    if parent is None:
+        return
+    children = client.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+    for child in children:
+        if child.info.status == "RUNNING":
+            client.set_terminated(child.info.run_id, "KILLED")
+    client.set_terminated(parent.info.run_id, status)
+
+
+def close_later(dag_run: str, status: str) -> None:
+    """Note that a DAG run has ended, for when MLflow is back."""
+    journal.folder().mkdir(parents=True, exist_ok=True)
+    name = hashlib.sha256(f"{dag_name()}\n{dag_run}".encode()).hexdigest()[:32]
+    path = journal.folder() / f"{name}.close"
+    path.write_text(json.dumps({"dag": dag_name(), "dag_run": dag_run, "status": status}), "utf-8")
+
+
+def reap(keep: Sequence[str] = (), client: Any = None) -> list[str]:
+    """End this seat's RUNNING runs that nobody works on: parents of DAG runs not in `keep`, steps whose process is gone.
+
+    Returns the ids of the runs that were ended, as KILLED or as their DAG run's end was noted.
+    """
+    client = client or mlflow_client()
+    for dag_run in {_dag_run_of(path) for path in journal.folder().glob("*.jsonl")} - {None, *keep}:
+        replay(dag_run)
+    noted = {}
+    for path in journal.folder().glob("*.close"):
+        note = json.loads(path.read_text("utf-8"))
+        noted[note["dag_run"]] = (note["status"], path)
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    found = client.search_runs(experiments, f"tags.`{TAG_SEAT}` = '{seat()}' and attributes.status = 'RUNNING'")
+    ended = []
+    for run in found:
+        dag_run = run.data.tags.get(TAG_DAG_RUN, "")
+        if (dag_run and dag_run in keep) or (run.data.tags.get(TAG_STEP) != "parent" and _alive(run.data.tags)):
+            continue
+        client.set_terminated(run.info.run_id, noted.get(dag_run, ("KILLED",))[0])
+        ended.append(run.info.run_id)
+    for dag_run, (_, path) in noted.items():
+        if dag_run not in keep:
+            path.unlink(missing_ok=True)
+    return ended
+
+
+def _dag_run_of(path: Path) -> str | None:
+    entries = journal.read(path) if path.exists() else []
+    return entries[0]["open"]["dag_run"] if entries else None
+
+
+def _alive(tags: Mapping[str, str]) -> bool:
+    """Whether the process that a run's tag names works; one on another machine counts as alive."""
+    host, pid, started = tags.get(TAG_PROCESS, "? 0 ?").split(" ")
+    return host != socket.gethostname() or lease.process_start(int(pid)) == started

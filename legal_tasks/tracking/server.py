@@ -1,0 +1,98 @@
+"""The MLflow server that is named: its client, its experiments, addresses of its pages."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from legal_tasks import journal
+
+TAG_DAG_RUN = "lexloop.dag_run_id"
+TAG_KEY = "lexloop.key"
+TAG_STEP = "lexloop.step"
+TAG_JOURNAL = "lexloop.journal"
+TAG_SEAT = "lexloop.seat"
+TAG_PROCESS = "lexloop.process"  # host pid start-time
+
+
+class TrackingError(Exception):
+    """MLflow is named but cannot be reached or refuses; the message says where and what to do."""
+
+
+def uri() -> str | None:
+    return os.environ.get("MLFLOW_TRACKING_URI") or None
+
+
+def check_reachable(address: str, timeout_s: float = 3.0) -> None:
+    """TrackingError where nothing listens at an http(s) address."""
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https"):
+        return
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        socket.create_connection((parts.hostname or "127.0.0.1", port), timeout_s).close()
+    except OSError as error:
+        raise TrackingError(
+            f"MLflow at {address} does not answer ({error}); start it (make up) or set MLFLOW_TRACKING_URI to a server that runs"
+        ) from error
+
+
+def failures() -> tuple[type[Exception], ...]:
+    """What talking to a server that is away, restarting or too slow raises."""
+    from mlflow.exceptions import MlflowException
+
+    return (TrackingError, MlflowException, OSError)
+
+
+def mlflow_client() -> Any:
+    """A client of the server that is named, which answers; None where none is named. TrackingError where it is away."""
+    address = uri()
+    if address is None:
+        return None
+    check_reachable(address)
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=address, registry_uri=address)
+
+
+def _experiment(client: Any, name: str) -> str:
+    found = client.get_experiment_by_name(name)
+    return found.experiment_id if found is not None else client.create_experiment(name)
+
+
+def run_url(address: str, experiment_id: str, run_id: str) -> str:
+    public = os.environ.get("LEXLOOP_MLFLOW_URL", address)
+    return f"{public.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
+
+
+def dag_name() -> str:
+    return os.environ.get("LEXLOOP_DAG", "command_line")
+
+
+def candidate() -> str:
+    """Base of the candidate that this step works for; empty where it works for the whole run."""
+    return os.environ.get("LEXLOOP_CANDIDATE", "")
+
+
+def seat() -> str:
+    """Which machine and var folder runs belong to: servers are shared, and a reaper ends its own seat's runs only."""
+    return f"{socket.gethostname()}:{journal.folder().parent}"
+
+
+def url_of(key: str) -> str | None:
+    """Page of the newest child run that made an artifact with this key; None where MLflow is not named."""
+    address = uri()
+    note = _note_path(key)
+    if address is None or not note.is_file():
+        return None
+    return note.read_text("utf-8").strip()
+
+
+def _note_path(key: str) -> Path:
+    root = Path(os.environ.get("LEXLOOP_VAR", Path(__file__).resolve().parents[2] / "var"))
+    return root / "mlflow-runs" / key[:32]
