@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import socket
 import threading
@@ -14,14 +15,26 @@ from typing import Any
 
 from legal_tasks import journal, lease
 from legal_tasks.journal import Journal
-from legal_tasks.tracking.names import flatten, metric_name
+from legal_tasks.tracking.names import flatten, metric_name, spelled
 from legal_tasks.tracking.sending import Sender, replay
-from legal_tasks.tracking.server import TAG_KEY, TAG_PROCESS, TAG_SEAT, TAG_STEP, TrackingError, candidate, dag_name, seat, uri
+from legal_tasks.tracking.server import (
+    PARAM_LIMIT,
+    TAG_KEY,
+    TAG_LIMIT,
+    TAG_NAMES,
+    TAG_PROCESS,
+    TAG_SEAT,
+    TAG_STEP,
+    TrackingError,
+    candidate,
+    dag_name,
+    seat,
+    uri,
+)
 
 SEND_EVERY_S = 1.0
 BACK_OFF_S = 5.0  # after a failure
 LAST_TRY_S = 20.0  # a step that ends waits so long for its thread
-PARAM_LIMIT = 6000  # characters, MLflow's bound
 
 
 class Run:
@@ -65,9 +78,18 @@ class Run:
         if self.book is None:
             return
         numbers = flatten(report)
-        self.log_metrics(numbers)
+        self.book.add_metrics(numbers, 0)
+        self._tell_names(spelled(report))
         if summary and not candidate():  # the numbers of the run are those of the candidate that is chosen
             self.book.append({"summary": [[name, value, journal.now(), 0] for name, value in numbers.items()]})
+
+    def _tell_names(self, names: Mapping[str, str]) -> None:
+        """Keep how the report spells the metrics whose names had to be changed: whole in a file, in short in a tag."""
+        if self.book is None or not names:
+            return
+        self.log_text("metric_names.json", json.dumps(names, ensure_ascii=False, indent=1) + "\n")
+        short = json.dumps(names, ensure_ascii=False)
+        self.book.append({"tags": {TAG_NAMES: short if len(short) <= TAG_LIMIT else "see metric_names.json"}})
 
     def end(self, status: str) -> None:
         """Note the status, let MLflow have the rest if it is there, keep the journal where a later attempt goes on in it."""

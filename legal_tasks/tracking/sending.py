@@ -91,6 +91,8 @@ class Sender:
                 self.client.update_run(self.run_id, status="RUNNING")
             if "file" in entry:
                 self.client.log_text(self.run_id, entry["text"], entry["file"])
+            for name, value in entry.get("tags", {}).items():
+                self.client.set_tag(self.run_id, name, value)
             if "end" in entry:
                 self.client.set_terminated(self.run_id, entry["end"], entry["at"])
             return start + 1

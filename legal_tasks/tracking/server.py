@@ -16,6 +16,8 @@ TAG_STEP = "lexloop.step"
 TAG_JOURNAL = "lexloop.journal"
 TAG_SEAT = "lexloop.seat"
 TAG_PROCESS = "lexloop.process"  # host pid start-time
+TAG_NAMES = "lexloop.metric_names"  # JSON {metric: as the report spells it}
+PARAM_LIMIT, TAG_LIMIT = 6000, 8000  # characters, MLflow's bounds
 
 
 class TrackingError(Exception):

@@ -1,5 +1,6 @@
 """Tracking against a real MLflow server: parent and child, data lineage, the registry; and none where none is named."""
 
+import json
 import os
 import socket
 import subprocess
@@ -74,6 +75,17 @@ def test_a_step_is_a_child_with_curve_parameters_and_inputs(seat):
     assert [d.dataset.name for d in child.inputs.dataset_inputs] == ["data"]
     assert parent.data.metrics["loss_last"] == 1.0
     assert tracking.url_of("key1") == run.url and child.info.run_id in run.url
+
+
+def test_numbers_by_chinese_names_are_all_there_and_their_names_too(seat):
+    report = {"subjects": {"合同": 3, "物权": 2, "行政": 1, "海商": 4}, "long": {"合" * 200: 7}}
+    with tracking.step_run("data.clean", "key-names", {}, {}) as run:
+        run.finish(report)
+    (child,) = runs(seat, "data.clean")
+    assert sorted(child.data.metrics.values()) == [1, 2, 3, 4, 7] and child.data.metrics["subjects.property_law"] == 2
+    told = json.loads(Path(seat.download_artifacts(child.info.run_id, "metric_names.json")).read_text("utf-8"))
+    assert set(told.values()) == {"subjects.合同", "subjects.物权", "subjects.行政", "subjects.海商", "long." + "合" * 200}
+    assert told == json.loads(child.data.tags[tracking.TAG_NAMES])
 
 
 def test_a_candidates_step_bears_its_base_and_leaves_the_runs_numbers_to_the_choice(seat, monkeypatch):
