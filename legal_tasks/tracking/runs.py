@@ -24,6 +24,7 @@ from legal_tasks.tracking.server import (
     TAG_NAMES,
     TAG_PROCESS,
     TAG_SEAT,
+    TAG_SKIPPED,
     TAG_STEP,
     TrackingError,
     candidate,
@@ -137,7 +138,7 @@ def step_run(
 ) -> Iterator[Run]:
     """A child run around a step's work: parameters, inputs as datasets with digests, status at the end.
 
-    Exceptions of the `harmless` types end the run as KILLED (given up on purpose), others as FAILED.
+    Exceptions of the `harmless` types (nothing to do) end the run as FINISHED with their words in a tag, others as FAILED.
     """
     if uri() is None:
         yield Run()
@@ -164,8 +165,9 @@ def step_run(
     try:
         yield run
         status = "FINISHED"
-    except harmless:
-        status = "KILLED"
+    except harmless as reason:
+        status = "FINISHED"
+        book.append({"tags": {TAG_SKIPPED: str(reason)[:TAG_LIMIT]}})
         raise
     finally:
         _active.pop()

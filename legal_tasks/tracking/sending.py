@@ -19,12 +19,13 @@ from legal_tasks.tracking.server import (
     TAG_PROCESS,
     TAG_SEAT,
     TAG_STEP,
-    _experiment,
     _note_path,
     check_reachable,
     dag_name,
+    experiment_of,
     failures,
     mlflow_client,
+    restore,
     run_url,
     seat,
     uri,
@@ -48,11 +49,7 @@ class Sender:
         """Whether MLflow has everything now."""
         with self.lock:
             try:
-                check_reachable(uri() or "")
-                if self.run_id is None:
-                    self.connect()
-                while self.sent < len(self.entries):
-                    self.sent = self._send_some(self.sent)
+                self._send()
             except failures() as error:
                 if not self.told:
                     self.told = True
@@ -61,16 +58,57 @@ class Sender:
             self.told = False
             return True
 
+    def _send(self) -> None:
+        check_reachable(uri() or "")
+        if self.run_id is None:
+            self.connect()
+        try:
+            while self.sent < len(self.entries):
+                self.sent = self._send_some(self.sent)
+        except failures():
+            if not self._bring_back():
+                raise
+            if self.run_id is None:
+                self.connect()
+            while self.sent < len(self.entries):
+                self.sent = self._send_some(self.sent)
+
+    def _bring_back(self) -> bool:
+        """Restore this journal's runs where somebody deleted them; False where that was not the fault.
+
+        A run that was deleted for good is made again, with everything that the journal holds.
+        """
+        from mlflow.exceptions import MlflowException
+
+        done = False
+        for run_id in filter(None, (self.parent_id, self.run_id)):
+            try:
+                run = self.client.get_run(run_id)
+                experiment = self.client.get_experiment(run.info.experiment_id)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                self.run_id = self.parent_id = None
+                self.sent = 0
+                return True
+            if "deleted" in (run.info.lifecycle_stage, experiment.lifecycle_stage):
+                restore(self.client, run)
+                done = True
+        return done
+
     def connect(self) -> None:
         """Find or make the run of this journal."""
+        from mlflow.entities import ViewType
+
         client = self.client = self.client or mlflow_client()
         about = self.entries[0]["open"]
         parent = find_parent(client, about["dag_run"], experiment=about["experiment"]) if about["dag_run"] else None
-        experiment = parent.info.experiment_id if parent else _experiment(client, about["experiment"])
+        experiment = parent.info.experiment_id if parent else experiment_of(client, about["experiment"])
         self.parent_id = parent.info.run_id if parent else None
-        found = client.search_runs([experiment], f"tags.`{TAG_JOURNAL}` = '{about['id']}'", max_results=1)
+        found = client.search_runs([experiment], f"tags.`{TAG_JOURNAL}` = '{about['id']}'", ViewType.ALL, max_results=1)
         if found:
             run_id = found[0].info.run_id
+            restore(client, found[0])
         else:
             tags = {**about["tags"], TAG_JOURNAL: about["id"]}
             tags |= {"mlflow.parentRunId": self.parent_id, TAG_DAG_RUN: about["dag_run"]} if self.parent_id else {}
@@ -127,12 +165,15 @@ def _log_start(client: Any, run_id: str, params: Mapping[str, Any], inputs: Mapp
 
 def find_parent(client: Any, dag_run: str, create: bool = True, experiment: str | None = None) -> Any:
     """The parent run of a DAG run, made on first use, running again where the DAG run goes on after its end."""
-    experiment_id = _experiment(client, experiment or dag_name())
+    from mlflow.entities import ViewType
+
+    experiment_id = experiment_of(client, experiment or dag_name())
     escaped = dag_run.replace("'", "")
     found = client.search_runs(
-        [experiment_id], f"tags.`{TAG_DAG_RUN}` = '{escaped}' and tags.`{TAG_STEP}` = 'parent'", max_results=1
+        [experiment_id], f"tags.`{TAG_DAG_RUN}` = '{escaped}' and tags.`{TAG_STEP}` = 'parent'", ViewType.ALL, max_results=1
     )
     if found:
+        restore(client, found[0])
         if create and found[0].info.status != "RUNNING" and dag_run == os.environ.get("LEXLOOP_DAG_RUN"):
             client.update_run(found[0].info.run_id, status="RUNNING")
         return found[0]

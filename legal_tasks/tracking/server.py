@@ -16,7 +16,16 @@ TAG_STEP = "lexloop.step"
 TAG_JOURNAL = "lexloop.journal"
 TAG_SEAT = "lexloop.seat"
 TAG_PROCESS = "lexloop.process"  # host pid start-time
+TAG_SKIPPED = "lexloop.skipped"  # why a step did nothing
 TAG_NAMES = "lexloop.metric_names"  # JSON {metric: as the report spells it}
+NOTE = "mlflow.note.content"  # what MLflow's pages show as the description, Markdown
+# Which page an experiment opens on: MLflow 3's UI guesses from what lies in it, and notes its guess, unless this says so.
+KIND, RUNS_FIRST = "mlflow.experimentKind", "custom_model_development"
+GUESSED = ("", "no_inferred_type", "genai_development_inferred", "custom_model_development_inferred")
+EXPERIMENT_NOTE = """One run per retrain, with a run per step below it. To compare months, filter by tags and select runs:
+`tags.month = '2026-11'`, `tags.decision = 'refused'` (released, refused, unchanged, failed), `tags.version = '7'`.
+
+每次重训一个运行，各步骤为其子运行。按标签筛选并选中若干运行即可比较各月。"""
 PARAM_LIMIT, TAG_LIMIT = 6000, 8000  # characters, MLflow's bounds
 
 
@@ -62,9 +71,35 @@ def mlflow_client() -> Any:
     return MlflowClient(tracking_uri=address, registry_uri=address)
 
 
-def _experiment(client: Any, name: str) -> str:
+def experiment_of(client: Any, name: str) -> str:
+    """Id of the experiment of this name: made on first use, restored where somebody deleted it, opening on its runs."""
+    from mlflow.exceptions import MlflowException
+
     found = client.get_experiment_by_name(name)
-    return found.experiment_id if found is not None else client.create_experiment(name)
+    if found is None:
+        try:
+            return client.create_experiment(name, tags={KIND: RUNS_FIRST, NOTE: EXPERIMENT_NOTE})
+        except MlflowException:  # another step made it at the same moment
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+        print(f"the experiment {name} had been deleted in MLflow: restored", flush=True)
+    if found.tags.get(KIND, "") in GUESSED:
+        client.set_experiment_tag(found.experiment_id, KIND, RUNS_FIRST)
+    return found.experiment_id
+
+
+def restore(client: Any, run: Any) -> None:
+    """Take a run out of MLflow's bin, and its experiment, so that it can be written again."""
+    experiment = client.get_experiment(run.info.experiment_id)
+    if experiment.lifecycle_stage == "deleted":
+        client.restore_experiment(experiment.experiment_id)
+        run = client.get_run(run.info.run_id)
+    if run.info.lifecycle_stage == "deleted":
+        client.restore_run(run.info.run_id)
+        print(f"the run {run.info.run_name} had been deleted in MLflow: restored", flush=True)
 
 
 def run_url(address: str, experiment_id: str, run_id: str) -> str:

@@ -237,3 +237,66 @@ def test_a_promotion_waits_for_the_server_and_then_fails_with_its_address(monkey
     monkeypatch.setenv("MLFLOW_TRACKING_URI", AWAY)
     with pytest.raises(tracking.TrackingError, match="127.0.0.1:9"), tracking.step_run("serving.release", "key", {}, {}):
         tracking.require(0.1)
+
+
+class Nothing(Exception):
+    """Stands for step.Skip."""
+
+
+def test_a_skipped_step_is_finished_with_its_reason(seat):
+    with pytest.raises(Nothing), tracking.step_run("serving.prove", "key-skip", {}, {}, (Nothing,)):
+        raise Nothing("unchanged: 0123 is version 3 in production and answers")
+    (child,) = runs(seat, "serving.prove")
+    assert child.info.status == "FINISHED" and child.data.tags[tracking.TAG_SKIPPED].startswith("unchanged: 0123")
+
+
+def test_a_deleted_experiment_is_restored_and_the_months_are_there_again(seat, capsys, monkeypatch):
+    monkeypatch.setenv("LEXLOOP_DAG", "quarterly_retrain")
+    with tracking.step_run("data.clean", "key-before", {}, {}):
+        pass
+    experiment = seat.get_experiment_by_name("quarterly_retrain")
+    seat.delete_experiment(experiment.experiment_id)
+    with tracking.step_run("data.split", "key-after", {}, {}) as run:
+        pass
+    assert run.run_id is not None and "away" not in capsys.readouterr().out
+    assert seat.get_experiment(experiment.experiment_id).lifecycle_stage == "active"
+    found = {run.info.run_name for run in seat.search_runs([experiment.experiment_id])}
+    assert found == {os.environ["LEXLOOP_DAG_RUN"], "data.clean", "data.split"}
+
+
+def test_what_is_deleted_while_a_step_works_is_restored(seat, capsys):
+    with tracking.step_run("training.lora", "key-deleted", {}, {}) as run:
+        parent = seat.get_run(run.run_id).data.tags["mlflow.parentRunId"]
+        seat.delete_run(run.run_id)
+        seat.delete_run(parent)
+        tracking.log_metrics({"loss": 1.0}, step=1)
+        run.finish({"loss_last": 1.0}, summary=True)
+    (child,) = runs(seat, "training.lora")
+    assert curve(seat, child) == [(1, 1.0)] and child.info.status == "FINISHED"
+    assert seat.get_run(parent).data.metrics == {"loss_last": 1.0} and "away" not in capsys.readouterr().out
+
+
+def test_an_experiment_opens_on_its_runs_unless_somebody_chose_another_page(seat, monkeypatch):
+    for name, kind, wanted in (
+        ("new", None, "custom_model_development"),
+        ("guessed", "genai_development_inferred", "custom_model_development"),
+        ("chosen", "genai_development", "genai_development"),
+    ):
+        if kind is not None:
+            seat.create_experiment(name, tags={"mlflow.experimentKind": kind})
+        monkeypatch.setenv("LEXLOOP_DAG", name)
+        with tracking.step_run("data.clean", f"key-{name}", {}, {}):
+            pass
+        assert seat.get_experiment_by_name(name).tags["mlflow.experimentKind"] == wanted
+
+
+def test_a_run_that_was_purged_is_made_again_with_all_that_the_journal_holds(seat):
+    with tracking.step_run("training.lora", "key-purged", {"r": 8}, {}) as run:
+        tracking.log_metrics({"loss": 1.0}, step=1)
+        assert run.sender is not None and run.sender.send()
+        with run.sender.lock:
+            run.sender.run_id = "0" * 32  # as `mlflow gc` leaves it
+        tracking.log_metrics({"loss": 0.5}, step=2)
+    assert run.run_id != "0" * 32
+    (child,) = runs(seat, "training.lora")
+    assert curve(seat, child) == [(1, 1.0), (2, 0.5)] and child.data.params == {"r": "8"}
