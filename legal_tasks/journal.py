@@ -75,7 +75,7 @@ class Journal:
             self.continued = True
             self.append({"again": now()})
         else:
-            self.append({"open": {**about, "id": uuid.uuid4().hex, "start": now()}})
+            self.append({"open": {"id": uuid.uuid4().hex, **about, "start": now()}})
         self.about = self.entries[0]["open"]
         self.seen = {(name, step) for entry in self.entries for name, _, _, step in entry.get("metrics", [])}
 

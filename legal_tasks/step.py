@@ -316,7 +316,7 @@ def execute(
 
     def work(folder: Path) -> dict[str, Any]:
         nonlocal run_url
-        with _running(target, checkpoints, recompute), tracking.step_run(step, key, values, inputs, (Skip,)) as run:
+        with _running(target, checkpoints, recompute), tracking.step_run(step, key, values, inputs, (Skip,), paths) as run:
             try:
                 report = dataclasses.asdict(module.run(dataclasses.replace(params, **{output_name: folder})))
             except Exception as error:
@@ -324,7 +324,7 @@ def execute(
                     raise
                 written, read = room.size_of(folder) + room.size_of(checkpoints), sum(map(room.size_of, paths.values()))
                 raise StepError(room.explain(step, target.root, written, read)) from error
-            run.finish(report, summary=getattr(module, "SUMMARY", False))
+            run.finish(report, summary=getattr(module, "SUMMARY", False), folder=folder)
             run_url = run.url
         return report
 
@@ -349,6 +349,7 @@ def execute(
         artifact = target.make(step, key, work, describe=describe, recompute=recompute)
     if artifact.reused:
         _tell_reuse(artifact, describe)
+        tracking.note_reuse(step, key, values, inputs, paths, artifact)
     return {
         "artifact": str(artifact.path),
         "digest": artifact.digest,
@@ -410,6 +411,7 @@ def main(name: str, argv: Sequence[str] | None = None) -> int:
     note = arguments["_report"] or (Path(os.environ["LEXLOOP_RESULT"]) if os.environ.get("LEXLOOP_RESULT") else None)
     given = {spec.name: arguments.get(spec.name) for spec in specs if not isinstance(spec.option, Output)}
     step, target = name.removeprefix("legal_tasks."), None
+    tracking.set_profile(arguments["profile"])
     attempt.begin(outlive=getattr(module, "REUSE", "always") == "always")
     try:
         params = build_params(module, name, given, arguments["profile"], arguments["set"])

@@ -11,6 +11,7 @@ import shlex
 import subprocess
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote
 
 import candidates
 import places
@@ -69,10 +70,14 @@ def first_day(dag_run: Any) -> str:
 
 def close_tracking(context: Any) -> None:
     """End the run's parent in MLflow when the DAG run ends (callback of success and failure)."""
+    from airflow.configuration import conf
+
     run = context["dag_run"]
     status = "FINISHED" if str(run.state) in ("success", "DagRunState.SUCCESS") else "FAILED"
     argv = [python("orchestrator"), "-m", "legal_tasks.tracking", "close", "--dag-run", run.run_id, "--status", status]
-    values = {**os.environ, "PYTHONPATH": REPOSITORY, "LEXLOOP_DAG": run.dag_id}
+    address = conf.get("api", "base_url", fallback="").rstrip("/")
+    values = {**os.environ, "PYTHONPATH": REPOSITORY, "LEXLOOP_DAG": run.dag_id, "LEXLOOP_VAR": var_folder()}
+    values["LEXLOOP_AIRFLOW_RUN"] = f"{address}/dags/{quote(run.dag_id)}/runs/{quote(run.run_id, safe='')}" if address else ""
     subprocess.run(argv, env=values, cwd=REPOSITORY, check=True, timeout=60)
 
 

@@ -12,7 +12,7 @@ who comes later. A promotion needs the server: it waits, then fails with the add
 from __future__ import annotations
 
 from legal_tasks.tracking.names import flatten, metric_name
-from legal_tasks.tracking.runs import Run, current_run_id, log_file, log_metrics, require, step_run
+from legal_tasks.tracking.runs import Run, current_run_id, log_file, log_metrics, note_reuse, require, set_profile, step_run
 from legal_tasks.tracking.sending import Sender, close_later, close_run, find_parent, reap, replay
 from legal_tasks.tracking.server import (
     TAG_DAG_RUN,
@@ -20,6 +20,7 @@ from legal_tasks.tracking.server import (
     TAG_KEY,
     TAG_NAMES,
     TAG_PROCESS,
+    TAG_REUSED,
     TAG_SEAT,
     TAG_SKIPPED,
     TAG_STEP,
@@ -41,6 +42,7 @@ __all__ = [
     "TAG_KEY",
     "TAG_NAMES",
     "TAG_PROCESS",
+    "TAG_REUSED",
     "TAG_SEAT",
     "TAG_SKIPPED",
     "TAG_STEP",
@@ -62,9 +64,11 @@ __all__ = [
     "mlflow_client",
     "reap",
     "replay",
+    "note_reuse",
     "require",
     "run_url",
     "seat",
+    "set_profile",
     "step_run",
     "uri",
     "url_of",

@@ -10,11 +10,13 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from legal_tasks import journal, lease
 from legal_tasks.journal import Journal
+from legal_tasks.tracking import datasets, parents
 from legal_tasks.tracking.names import flatten, metric_name, spelled
 from legal_tasks.tracking.sending import Sender, replay
 from legal_tasks.tracking.server import (
@@ -41,8 +43,9 @@ LAST_TRY_S = 20.0  # a step that ends waits so long for its thread
 class Run:
     """A child run that is being written, or nothing at all where no MLflow is named."""
 
-    def __init__(self, book: Journal | None = None):
+    def __init__(self, book: Journal | None = None, step: str = "", params: Mapping[str, Any] | None = None):
         self.book = book
+        self.step, self.params = step, params or {}
         self.sender = Sender(book.entries) if book else None
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self._work, daemon=True)
@@ -75,14 +78,26 @@ class Run:
         if self.book is not None:
             self.book.append({"file": name, "text": text})
 
-    def finish(self, report: Mapping[str, Any], summary: bool = False) -> None:
+    def finish(self, report: Mapping[str, Any], summary: bool = False, folder: Path | None = None) -> None:
+        """Tell the report's numbers, and the parent's page its share of them; `folder`: the artifact in the making.
+
+        `summary`: the parent gets all of the report's numbers.
+        """
         if self.book is None:
             return
         numbers = flatten(report)
         self.book.add_metrics(numbers, 0)
         self._tell_names(spelled(report))
+        self.tell_parent(report, folder)
         if summary and not candidate():  # the numbers of the run are those of the candidate that is chosen
             self.book.append({"summary": [[name, value, journal.now(), 0] for name, value in numbers.items()]})
+
+    def tell_parent(self, report: Mapping[str, Any], folder: Path | None) -> None:
+        if self.book is None or candidate() or not self.book.about["dag_run"]:
+            return
+        facts = parents.of_step(self.step, self.params, report, folder)
+        facts.params |= {"profile": _profile[-1]} if _profile else {}
+        self.book.append({"parent": asdict(facts)})
 
     def _tell_names(self, names: Mapping[str, str]) -> None:
         """Keep how the report spells the metrics whose names had to be changed: whole in a file, in short in a tag."""
@@ -109,6 +124,7 @@ class Run:
 
 
 _active: list[Run] = []
+_profile: list[str] = []
 
 
 def log_metrics(numbers: Mapping[str, float], step: int = 0) -> None:
@@ -128,6 +144,25 @@ def log_file(path: Path, place: str = "") -> None:
         _active[-1].log_text(f"{place}/{path.name}" if place else path.name, path.read_text("utf-8"))
 
 
+def set_profile(name: str | None) -> None:
+    """Say which profile this process's step takes its values from."""
+    _profile[:] = [name] if name else []
+
+
+def _about(
+    step: str, key: str, params: Mapping[str, Any], inputs: Mapping[str, str], places: Mapping[str, Path]
+) -> dict[str, Any]:
+    process = f"{socket.gethostname()} {os.getpid()} {lease.process_start(os.getpid())}"
+    return {
+        "name": f"{step} [{candidate()}]" if candidate() else step,
+        "experiment": dag_name(),
+        "dag_run": os.environ.get("LEXLOOP_DAG_RUN"),
+        "tags": {TAG_STEP: step, TAG_KEY: key, TAG_SEAT: seat(), TAG_PROCESS: process},
+        "params": {name: str(value)[:PARAM_LIMIT] for name, value in params.items()},
+        "inputs": datasets.describe(inputs, places),
+    }
+
+
 @contextmanager
 def step_run(
     step: str,
@@ -135,28 +170,20 @@ def step_run(
     params: Mapping[str, Any],
     inputs: Mapping[str, str],
     harmless: tuple[type[BaseException], ...] = (),
+    places: Mapping[str, Path] | None = None,
 ) -> Iterator[Run]:
     """A child run around a step's work: parameters, inputs as datasets with digests, status at the end.
 
-    Exceptions of the `harmless` types (nothing to do) end the run as FINISHED with their words in a tag, others as FAILED.
+    `inputs`: {name: digest}; `places`: where they lie. Exceptions of the `harmless` types (nothing to do) end the run as
+    FINISHED with their words in a tag, others as FAILED.
     """
     if uri() is None:
         yield Run()
         return
-    dag_run = os.environ.get("LEXLOOP_DAG_RUN")
-    process = f"{socket.gethostname()} {os.getpid()} {lease.process_start(os.getpid())}"
-    tags = {TAG_STEP: step, TAG_KEY: key, TAG_SEAT: seat(), TAG_PROCESS: process}
-    about = {
-        **{
-            "name": f"{step} [{candidate()}]" if candidate() else step,
-            "experiment": dag_name(),
-            "dag_run": dag_run,
-            "tags": tags,
-        },
-        **{"params": {name: str(value)[:PARAM_LIMIT] for name, value in params.items()}, "inputs": dict(inputs)},
-    }
-    book = Journal(_journal_path(dag_run, step, key), about)
-    run = Run(book)
+    parents.given_month()  # a month that is none is refused before any work
+    about = _about(step, key, params, inputs, places or {})
+    book = Journal(_journal_path(about["dag_run"], step, key), about)
+    run = Run(book, step, params)
     run.start()
     if run.run_id is not None:
         replay()
@@ -168,10 +195,34 @@ def step_run(
     except harmless as reason:
         status = "FINISHED"
         book.append({"tags": {TAG_SKIPPED: str(reason)[:TAG_LIMIT]}})
+        run.tell_parent(getattr(reason, "report", {}), None)
         raise
     finally:
         _active.pop()
         run.end(status)
+
+
+def note_reuse(
+    step: str, key: str, params: Mapping[str, Any], inputs: Mapping[str, str], places: Mapping[str, Path], artifact: Any
+) -> None:
+    """Note that a step of this DAG run found its result in the store (artifacts.Artifact): a child run with its numbers.
+
+    The journal alone is written, so that an unchanged run stays quick: the next step that works, or the run's end, sends it.
+    """
+    dag_run = os.environ.get("LEXLOOP_DAG_RUN")
+    if uri() is None or not dag_run or artifact.manifest.get("run") == dag_run:
+        return
+    about = _about(step, key, params, inputs, places)
+    about["reused"] = {
+        "artifact": str(artifact.path),
+        "digest": artifact.digest,
+        "run": str(artifact.manifest.get("run", "?")),
+    }
+    about["id"] = hashlib.sha256(f"{dag_name()}\n{dag_run}\n{step}\n{key}\nreused".encode()).hexdigest()[:32]
+    book = Journal(_journal_path(dag_run, step, key), about)
+    Run(book, step, params).finish(artifact.report, folder=artifact.path)
+    book.append({"end": "FINISHED", "at": journal.now()})
+    book.close(remove=False)
 
 
 def _journal_path(dag_run: str | None, step: str, key: str) -> Path:

@@ -8,15 +8,21 @@ import os
 import socket
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from legal_tasks import journal, lease
+from legal_tasks.tracking import parents
+from legal_tasks.tracking.datasets import inputs_of
 from legal_tasks.tracking.server import (
+    NOTE,
     TAG_DAG_RUN,
+    TAG_DIGEST,
     TAG_JOURNAL,
     TAG_KEY,
     TAG_PROCESS,
+    TAG_REUSED,
     TAG_SEAT,
     TAG_STEP,
     _note_path,
@@ -110,13 +116,15 @@ class Sender:
             run_id = found[0].info.run_id
             restore(client, found[0])
         else:
-            tags = {**about["tags"], TAG_JOURNAL: about["id"]}
+            tags = {**about["tags"], TAG_JOURNAL: about["id"], **(_reuse_tags(client, about) if about.get("reused") else {})}
             tags |= {"mlflow.parentRunId": self.parent_id, TAG_DAG_RUN: about["dag_run"]} if self.parent_id else {}
             run_id = client.create_run(experiment, start_time=about["start"], tags=tags, run_name=about["name"]).info.run_id
             _log_start(client, run_id, about["params"], about["inputs"])
         self.url = run_url(uri() or "", experiment, run_id)
-        _note_path(about["tags"][TAG_KEY]).parent.mkdir(parents=True, exist_ok=True)
-        _note_path(about["tags"][TAG_KEY]).write_text(self.url, "utf-8")
+        note = _note_path(about["tags"][TAG_KEY])
+        if not (about.get("reused") and note.exists()):  # which names the run that made the artifact
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.write_text(self.url, "utf-8")
         self.run_id = run_id
 
     def _send_some(self, start: int) -> int:
@@ -131,6 +139,8 @@ class Sender:
                 self.client.log_text(self.run_id, entry["text"], entry["file"])
             for name, value in entry.get("tags", {}).items():
                 self.client.set_tag(self.run_id, name, value)
+            if "parent" in entry and self.parent_id is not None:
+                parents.tell(self.client, self.parent_id, entry["parent"])
             if "end" in entry:
                 self.client.set_terminated(self.run_id, entry["end"], entry["at"])
             return start + 1
@@ -148,19 +158,34 @@ class Sender:
         return start
 
 
-def _log_start(client: Any, run_id: str, params: Mapping[str, Any], inputs: Mapping[str, str]) -> None:
-    from mlflow.entities import Dataset, DatasetInput, InputTag, Param
+def _log_start(client: Any, run_id: str, params: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
+    from mlflow.entities import Param
 
-    values = [Param(name, str(value)) for name, value in params.items()]
-    client.log_batch(run_id, params=values)
-    datasets = [
-        DatasetInput(
-            Dataset(name[:200], digest[:36], "local", f'{{"sha256": "{digest}"}}'), [InputTag("mlflow.data.context", name[:200])]
-        )
-        for name, digest in inputs.items()
-    ]
+    client.log_batch(run_id, params=[Param(name, str(value)) for name, value in params.items()])
+    datasets = inputs_of(inputs)
     if datasets:
         client.log_inputs(run_id, datasets)
+
+
+def find_original(client: Any, step: str, key: str) -> Any:
+    """The newest run that made the artifact of this key itself; None where MLflow has none any more."""
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    wanted = f"tags.`{TAG_KEY}` = '{key}' and tags.`{TAG_STEP}` = '{step}' and attributes.status = 'FINISHED'"
+    found = client.search_runs(experiments, wanted, max_results=1000, order_by=["attributes.start_time DESC"])
+    return next((run for run in found if TAG_REUSED not in run.data.tags), None)
+
+
+def _reuse_tags(client: Any, about: Mapping[str, Any]) -> dict[str, str]:
+    """What tags a run whose step found its result in the store: from which run it is, and which artifact."""
+    original = find_original(client, about["tags"][TAG_STEP], about["tags"][TAG_KEY])
+    reused = about["reused"]
+    tags = {TAG_REUSED: original.info.run_id if original else "a run that MLflow does not have", TAG_DIGEST: reused["digest"]}
+    words = f"Reused: `{reused['artifact']}`, made by run {reused['run']}. 复用已有结果。"
+    if original:
+        page = run_url(uri() or "", original.info.experiment_id, original.info.run_id)
+        tags["reused_from_url"] = page
+        words += f"\n\n[The run that made it 原运行]({page})"
+    return tags | {NOTE: words}
 
 
 def find_parent(client: Any, dag_run: str, create: bool = True, experiment: str | None = None) -> Any:
@@ -180,7 +205,7 @@ def find_parent(client: Any, dag_run: str, create: bool = True, experiment: str 
     if not create:
         return None
     reap([dag_run], client)  # the turn has passed on: what another DAG run left open will not be closed by it
-    tags = {TAG_DAG_RUN: escaped, TAG_STEP: "parent", TAG_SEAT: seat()}
+    tags = {TAG_DAG_RUN: escaped, TAG_STEP: "parent", TAG_SEAT: seat(), "month": parents.this_month()}
     return client.create_run(experiment_id, tags=tags, run_name=dag_run)
 
 
@@ -218,9 +243,13 @@ def replay(dag_run: str | None = None) -> int:
 
 
 def close_run(dag_run: str, status: str) -> None:
-    """End the parent run of a DAG run, and children that were left RUNNING. TrackingError where MLflow is away."""
+    """End the parent run of a DAG run, with its decision and numbers, and children that were left RUNNING.
+
+    TrackingError where MLflow is away.
+    """
     if uri() is None:
         return
+    facts = asdict(parents.of_run(dag_name(), dag_run, status))
     client = mlflow_client()
     replay(dag_run)
     parent = find_parent(client, dag_run, create=False)
@@ -230,15 +259,28 @@ def close_run(dag_run: str, status: str) -> None:
     for child in children:
         if child.info.status == "RUNNING":
             client.set_terminated(child.info.run_id, "KILLED")
+    _tell_end(client, parent, facts)
     client.set_terminated(parent.info.run_id, status)
+    _note_of_end(dag_run).unlink(missing_ok=True)
+
+
+def _tell_end(client: Any, parent: Any, facts: dict[str, Any]) -> None:
+    """What a parent run learns at its end; the month that its steps have told stays."""
+    kept = {"month"} & client.get_run(parent.info.run_id).data.tags.keys() if parents.given_month() is None else set()
+    tags = {name: value for name, value in facts.get("tags", {}).items() if name not in kept}
+    parents.tell(client, parent.info.run_id, {**facts, "tags": tags})
+
+
+def _note_of_end(dag_run: str) -> Path:
+    return journal.folder() / (hashlib.sha256(f"{dag_name()}\n{dag_run}".encode()).hexdigest()[:32] + ".close")
 
 
 def close_later(dag_run: str, status: str) -> None:
-    """Note that a DAG run has ended, for when MLflow is back."""
-    journal.folder().mkdir(parents=True, exist_ok=True)
-    name = hashlib.sha256(f"{dag_name()}\n{dag_run}".encode()).hexdigest()[:32]
-    path = journal.folder() / f"{name}.close"
-    path.write_text(json.dumps({"dag": dag_name(), "dag_run": dag_run, "status": status}), "utf-8")
+    """Note that a DAG run has ended, and how, for when MLflow is back."""
+    path = _note_of_end(dag_run)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    facts = asdict(parents.of_run(dag_name(), dag_run, status))
+    path.write_text(json.dumps({"dag": dag_name(), "dag_run": dag_run, "status": status, "facts": facts}), "utf-8")
 
 
 def reap(keep: Sequence[str] = (), client: Any = None) -> list[str]:
@@ -252,7 +294,7 @@ def reap(keep: Sequence[str] = (), client: Any = None) -> list[str]:
     noted = {}
     for path in journal.folder().glob("*.close"):
         note = json.loads(path.read_text("utf-8"))
-        noted[note["dag_run"]] = (note["status"], path)
+        noted[note["dag_run"]] = (note["status"], path, note.get("facts", {}))
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     found = client.search_runs(experiments, f"tags.`{TAG_SEAT}` = '{seat()}' and attributes.status = 'RUNNING'")
     ended = []
@@ -260,9 +302,13 @@ def reap(keep: Sequence[str] = (), client: Any = None) -> list[str]:
         dag_run = run.data.tags.get(TAG_DAG_RUN, "")
         if (dag_run and dag_run in keep) or (run.data.tags.get(TAG_STEP) != "parent" and _alive(run.data.tags)):
             continue
-        client.set_terminated(run.info.run_id, noted.get(dag_run, ("KILLED",))[0])
+        status, _, facts = noted.get(dag_run, ("KILLED", None, {}))
+        if run.data.tags.get(TAG_STEP) == "parent":
+            dag = client.get_experiment(run.info.experiment_id).name
+            _tell_end(client, run, facts or asdict(parents.of_run(dag, dag_run, status)))
+        client.set_terminated(run.info.run_id, status)
         ended.append(run.info.run_id)
-    for dag_run, (_, path) in noted.items():
+    for dag_run, (_, path, _) in noted.items():
         if dag_run not in keep:
             path.unlink(missing_ok=True)
     return ended

@@ -2,12 +2,8 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -16,44 +12,6 @@ from legal_tasks import registry, tracking
 from legal_tasks.tracking import commands
 
 mlflow = pytest.importorskip("mlflow", reason="mlflow comes with the ml environment")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("mlflow")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    argv = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", str(port)]
-    argv += ["--backend-store-uri", f"sqlite:///{folder}/m.db", "--artifacts-destination", f"{folder}/artifacts"]
-    values = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with open(folder / "log.txt", "w") as log:
-        process = subprocess.Popen(argv, stdout=log, stderr=log, env=values, start_new_session=True)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(f"{address}/health", timeout=2).close()
-                break
-            except (urllib.error.URLError, OSError):
-                assert process.poll() is None, (folder / "log.txt").read_text()[-2000:]
-                time.sleep(0.5)
-        yield address
-    finally:
-        os.killpg(process.pid, 15)
-        process.wait()
-
-
-@pytest.fixture
-def seat(server, tmp_path, monkeypatch):
-    for name, value in {
-        "MLFLOW_TRACKING_URI": server,
-        "LEXLOOP_VAR": str(tmp_path),
-        "LEXLOOP_DAG": "monthly_retrain",
-        "LEXLOOP_DAG_RUN": f"run_{tmp_path.name}",
-    }.items():
-        monkeypatch.setenv(name, value)
-    return mlflow.MlflowClient(server)
 
 
 def runs(client, name=None):
