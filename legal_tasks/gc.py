@@ -2,7 +2,8 @@
 
     python -m legal_tasks.gc --dry-run [--older-than-days 90] [--keep-gib 200] [--ledger-months 12] [--parts store,logs]
 
-Never removed: what is in production, was before, or is meant to be; what served within the ledger's months, with its
+Without a release state that can be read, of this seat and of every other that releases from the store, nothing is removed from
+it. Never removed: what is in production, was before, or is meant to be; what served within the ledger's months, with its
 decision; the newest candidate; all that these were made of; what a lease or a live process names; what was used within the
 grace hours. What data.clean remembers of single documents goes by age and size too, never what the newest cleaning used.
 Merged weights go first, also those of a pinned model: adapter and base, which stay, give them again. Of what
@@ -20,11 +21,14 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from legal_tasks import artifacts
 from legal_tasks.lease import Lease, process_start
 from legal_tasks.step import EXIT_CALLER, EXIT_DONE, StepError, store, var_folder
+
+if TYPE_CHECKING:
+    from legal_tasks.serving.state import Database
 
 DERIVABLE = "training.merge"  # from base and adapter, in float32: the same bytes again
 CANDIDATE = "compression.compress"
@@ -144,14 +148,33 @@ def command_lines() -> str:
     return "\n".join(texts)
 
 
-def pinned_models(ledger_months: float, now: float) -> dict[str, str]:
-    """{folder or digest: why} of the models (and their decisions) that the release state and its ledger name."""
-    from legal_tasks.serving.state import Database
+def release_states(target: artifacts.Store) -> list[Database]:
+    """The release state of this seat and of every other that releases from the store; StateError where one cannot be read.
 
-    path = var_folder() / "release.sqlite"
-    if not path.is_file():
-        return {}
-    database = Database(path)
+    Without one of them nobody knows what is in production: it would look like garbage.
+    """
+    from legal_tasks.serving.state import Database, StateError, known_states, state_path
+
+    found = []
+    for path, note in {**known_states(target), state_path(): None}.items():
+        try:
+            found.append(Database(path))
+        except StateError as error:
+            way_out = f"; an installation that is gone for good is forgotten by removing {note}" if note else ""
+            raise StateError(f"nothing is removed from the store {target.root}: {error}{way_out}") from error
+    return found
+
+
+def pinned_models(target: artifacts.Store, ledger_months: float, now: float) -> dict[str, str]:
+    """{folder or digest: why} of the models (and their decisions) that the release states and their ledgers name."""
+    found: dict[str, str] = {}
+    for database in release_states(target):
+        found.update(named_models(database, ledger_months, now))
+    return found
+
+
+def named_models(database: Database, ledger_months: float, now: float) -> dict[str, str]:
+    """As `pinned_models`, of one release state."""
     state, named = database.current(), {}
     for event in database.history():
         if event.at >= now - ledger_months * MONTH_S:
@@ -259,12 +282,13 @@ def collect_store(policy: Policy, dry_run: bool, now: float | None = None) -> di
     """Plan and, unless `dry_run`, remove; {removed, freed_bytes, total_bytes, stay}."""
     now = time.time() if now is None else now
     target = store()
+    models = pinned_models(target, policy.ledger_months, now)
     kept = scan(target)
     notes = used_by_runs(var_folder() / "runs")
     for each in kept:
         each.used = max(each.used, notes.get(str(each.path), 0.0))
     held, lines = held_keys(target), command_lines()
-    pin(kept, pinned_models(policy.ledger_months, now))
+    pin(kept, models)
     made = plan(kept, policy, now, held, lines)
     goes = [*made.remove, *((each, "abandoned work") for each in abandoned(target, policy.older_than_days, now, held))]
     freed, count = 0, 0
@@ -298,8 +322,8 @@ def collect_documents(policy: Policy, dry_run: bool, now: float | None = None) -
 
 
 def run(parts: Iterable[str], policy: Policy, keep_days: float, dry_run: bool) -> dict[str, Any]:
-    """Each part's numbers; the order is that of PARTS."""
-    from legal_tasks import upkeep
+    """Each part's numbers, in the order of PARTS; {"error": why} of a part that could not be done, which stops no other."""
+    from legal_tasks import tracking, upkeep
 
     works = {
         "store": lambda: collect_store(policy, dry_run),
@@ -308,7 +332,15 @@ def run(parts: Iterable[str], policy: Policy, keep_days: float, dry_run: bool) -
         "airflow": lambda: upkeep.clean_airflow(keep_days, dry_run),
         "mlflow": lambda: upkeep.clean_mlflow(keep_days, dry_run),
     }
-    return {part: works[part]() for part in PARTS if part in set(parts)}
+    done: dict[str, Any] = {}
+    for part in PARTS:
+        if part in set(parts):
+            try:
+                done[part] = works[part]()
+            except (StepError, tracking.TrackingError) as error:
+                print(f"error: {part}: {error}", file=sys.stderr, flush=True)
+                done[part] = {"error": str(error)}
+    return done
 
 
 def gib(value: float | None) -> int | None:
@@ -351,7 +383,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_CALLER
     print(json.dumps(result))
-    return EXIT_DONE
+    return EXIT_CALLER if any("error" in part for part in result.values()) else EXIT_DONE
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from legal_tasks.artifacts import MANIFEST, digest_path
 from legal_tasks.notes import read
 from legal_tasks.serving import override
 from legal_tasks.serving.override import Override
-from legal_tasks.serving.state import Database
+from legal_tasks.serving.state import NAME, Database, StateError
 from legal_tasks.step import var_folder
 
 STATES = ("released", "refused", "unchanged", "failed", "under way")
@@ -90,6 +90,7 @@ class Overview:
     production: Production | None
     changes: list[Change]  # newest first
     asked: dict[str, Asked] = field(default_factory=dict)  # run -> override that waits for a second person
+    trouble: str = ""  # why nothing can be said of production: no release state, or one that cannot be read
 
     def refusals(self, most: int = 5) -> list[Row]:
         return [row for row in self.rows if row.state == "refused"][:most]
@@ -157,9 +158,7 @@ def fill_accuracy(row: Row, decision: dict[str, Any]) -> None:
 
 
 def read_production(path: Path) -> tuple[Production | None, list[Change]]:
-    """What serves and the history, from the release state; (None, []) where nothing was ever released."""
-    if not path.is_file():
-        return None, []
+    """What serves and the history, from the release state; (None, []) where nothing was ever released. StateError without one."""
     database = Database(path)
     actual, history = database.current().actual, database.history()
     changes = [
@@ -196,8 +195,6 @@ def reason_of(event: Any) -> str:
 
 def read_asked(path: Path, rows: list[Row]) -> dict[str, Asked]:
     """{run: the override that somebody asked for and nobody has confirmed yet}, of refused rows."""
-    if not path.is_file():
-        return {}
     database, found = Database(path), {}
     for row in rows:
         if row.state == "refused" and (Path(row.gate) / MANIFEST).is_file() and (Path(row.candidate) / MANIFEST).is_file():
@@ -213,7 +210,10 @@ def overview(var: Path | None = None) -> Overview:
     var = var or var_folder()
     folders = sorted(path for path in (var / "runs").glob("*") if path.is_dir())
     rows = sorted(filter(None, map(row_of, folders)), key=lambda row: -row.at)
-    production, changes = read_production(var / "release.sqlite")
-    found = Overview(rows, production, changes)
-    found.asked = read_asked(var / "release.sqlite", found.refusals())
+    found = Overview(rows, None, [])
+    try:
+        found.production, found.changes = read_production(var / NAME)
+        found.asked = read_asked(var / NAME, found.refusals())
+    except StateError as error:
+        found.trouble = str(error)
     return found

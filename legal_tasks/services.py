@@ -375,6 +375,9 @@ def up() -> bool:
         from legal_tasks.tracking import check_reachable
 
         check_reachable(os.environ["MLFLOW_TRACKING_URI"])
+    from legal_tasks.serving.state import Database
+
+    Database.create()
     admin_password()
     postgres.keep_choice()
     write_airflow_config()

@@ -281,6 +281,7 @@ def render(user: Any, said: str = "") -> str:
     identifier = str(user.get_id())
     return template().render(
         production=found.production,
+        trouble=found.trouble,
         rows=found.rows[:MOST_ROWS],
         hidden=max(0, len(found.rows) - MOST_ROWS),
         refusals=refusals,

@@ -25,6 +25,7 @@ from typing import Any
 from legal_tasks import artifacts, gc
 from legal_tasks.data import tombstones
 from legal_tasks.lease import Lease
+from legal_tasks.serving.state import StateError
 from legal_tasks.step import EXIT_CALLER, EXIT_DONE, StepError, store
 
 SHORTEST = 2  # characters
@@ -127,8 +128,18 @@ def purge_memory(target: artifacts.Store, dry_run: bool) -> list[str]:
     return [folder.name]
 
 
-def model_row(each: gc.Kept, models: dict[str, str], gone: bool) -> dict[str, Any]:
-    state = models.get(each.digest) or ("removed" if gone else "in the store")
+def roles_of(target: artifacts.Store) -> dict[str, str] | None:
+    """{digest: role in production} of models; None where that cannot be known, which keeps nobody from being forgotten."""
+    try:
+        return gc.pinned_models(target, ledger_months=1200, now=time.time())
+    except StateError as error:
+        print(f"which models serve is not known: {error}", file=sys.stderr)
+        return None
+
+
+def model_row(each: gc.Kept, models: dict[str, str] | None, gone: bool) -> dict[str, Any]:
+    unknown = "in the store, whether it serves is not known" if models is None else "in the store"
+    state = (models or {}).get(each.digest) or ("removed" if gone else unknown)
     return {"step": each.step, "key": each.key, "digest": each.digest, "state": state, "used": round(each.used)}
 
 
@@ -155,7 +166,7 @@ def forget(stone: tombstones.Tombstone, most: int, dry_run: bool) -> dict[str, A
     former = lineage(target)
     known = {*stone.sets, *(earlier.sets if earlier else ())}
     made = [each for each in descendants([*kept, *former], known) if each.step in TRAINED]
-    models = gc.pinned_models(ledger_months=1200, now=time.time())
+    models = roles_of(target)
     if not dry_run:
         for each in free:
             # Its manifest, digests and numbers without content, stays as lineage.

@@ -295,17 +295,21 @@ def law_day(params: Params) -> datetime.date | None:
 def read_history(path: Path | None) -> list[dict[str, Any]] | None:
     """The releases so far, oldest first: {at, version, accuracies}. From the file, else from the release state.
 
-    None where what was released cannot be read any more: a missing history is no empty one.
+    None where what was released cannot be read any more: a missing history is no empty one. StepError without a state.
     """
     if path is not None:
         history = _json(path)
         if not isinstance(history, list) or not all(isinstance(entry, dict) and "at" in entry for entry in history):
             raise StepError(f"--history {path} must be a JSON list of releases {{at, version, accuracies}}")
         return history
-    from legal_tasks.serving.state import Database
+    from legal_tasks.serving.state import Database, StateError
 
+    try:
+        released = Database().history()
+    except StateError as error:
+        raise StepError(f"{error}; to judge without an installation, say --history FILE (a JSON list of releases)") from error
     found = []
-    for event in Database().history():
+    for event in released:
         if event.event != "released" or not event.after:
             continue
         decision = _json(Path(event.after["decision"]) / "decision.json") if event.after.get("decision") else None

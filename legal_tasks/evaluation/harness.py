@@ -101,9 +101,12 @@ def find_champion(params: Params) -> Path | None:
         return None
     if params.champion != "production":
         return resolve_model(Path(params.champion))[0]
-    from legal_tasks.serving.state import Database
+    from legal_tasks.serving.state import Database, StateError
 
-    serving = Database().current().actual
+    try:
+        serving = Database().current().actual
+    except StateError as error:
+        raise StepError(f"--champion production: {error}; to compare with no champion, say --champion none") from error
     if serving is None:
         return None
     folder = Path(serving["path"])

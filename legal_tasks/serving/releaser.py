@@ -24,7 +24,7 @@ from legal_tasks.serving import engines
 from legal_tasks.serving.children import end_session
 from legal_tasks.serving.engines import Engine, EngineError
 from legal_tasks.serving.gateway import Gateway, GatewayError, Route
-from legal_tasks.serving.state import Database, Model, State
+from legal_tasks.serving.state import Database, Model, State, StateError
 from legal_tasks.step import StepError, var_folder
 
 ACTOR = "releaser"
@@ -61,7 +61,7 @@ def version_of(model: Model) -> str:
 class Releaser:
     def __init__(self, gateway_port: int, engine_port: int):
         self.var = var_folder()
-        self.database = Database()
+        self.database = Database.create()
         self.gateway = Gateway(self.var / "gateway", gateway_port)
         self.engine_port = engine_port
         self.engine: Engine | None = None
@@ -290,7 +290,12 @@ class Releaser:
         beat.start()
         try:
             while not self.stopping.is_set():
-                self.tick()
+                try:
+                    self.tick()
+                except StateError as error:  # what serves goes on: a lost file is no reason to take production away
+                    if self.phase != str(error):
+                        self.say(f"error: {error}")
+                    self.phase = str(error)
                 self.stopping.wait(TICK_S)
         finally:
             self.stopping.set()

@@ -2,12 +2,17 @@
 
 One row {revision, desired, actual} that changes by compare-and-swap, and a history to which can only be added: SQLite
 itself refuses to change or delete its lines. A model is {digest, path, ...}; what else it holds is carried along.
+
+Reading never creates a state: a lost one would read as "nothing was ever released", and housekeeping would take production for
+garbage. `make up` and the releaser create it, once: the store remembers every state that releases from it (`.states/`), and
+where one of these is gone no new one takes its place.
 """
 
 from __future__ import annotations
 
 import getpass
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
@@ -16,8 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from legal_tasks.step import var_folder
+from legal_tasks.artifacts import Store, sha256_text
+from legal_tasks.step import StepError, store, var_folder
 
+NAME, KNOWN = "release.sqlite", ".states"
 Model = dict[str, Any]
 EVENTS = ("intended", "released", "failed", "restarted", "stopped", "override asked", "override confirmed")
 
@@ -55,6 +62,10 @@ class Conflict(Exception):
     """Somebody else changed the release state since it was read: read it again and decide again."""
 
 
+class StateError(StepError):
+    """There is no release state, or it cannot be read: nothing may be concluded from that."""
+
+
 @dataclass(frozen=True)
 class State:
     revision: int
@@ -76,6 +87,29 @@ class Event:
     evidence: dict[str, Any]
 
 
+@contextmanager
+def _transaction(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
+    """`mode`: rw, or rwc to create the file."""
+    connection = None
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=30, isolation_level=None)
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.IntegrityError):
+            raise
+        raise StateError(f"the release state {path} cannot be read: {error}; bring it back from a backup") from error
+    finally:
+        if connection is not None:
+            connection.close()
+
+
 def _load(text: str | None) -> Any:
     return None if text is None else json.loads(text)
 
@@ -84,32 +118,60 @@ def _dump(value: Mapping[str, Any] | None) -> str | None:
     return None if value is None else json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
 
 
+def state_path() -> Path:
+    return var_folder() / NAME
+
+
+def known_states(target: Store) -> dict[Path, Path]:
+    """{state: the file that remembers it} of every release state that releases from this store."""
+    notes = sorted((target.root / KNOWN).glob("*.json"))
+    return {Path(json.loads(note.read_text("utf-8"))["path"]): note for note in notes}
+
+
 class Database:
-    """The state in a SQLite file; every method opens its own connection, so that processes and threads may share it."""
+    """The state in a SQLite file; every method opens its own connection, so that processes and threads may share it.
+
+    StateError where there is none: see `create`.
+    """
 
     def __init__(self, path: Path | None = None):
-        self.path = path or var_folder() / "release.sqlite"
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self._transaction() as connection:
+        self.path = path or state_path()
+        self.current()  # of a file that is no state nothing may be read either
+
+    @classmethod
+    def create(cls, path: Path | None = None) -> Database:
+        """The state, made where there was none yet: for `make up`, the releaser and tests. A lost one is a StateError.
+
+        Without `path` it is this seat's own, and the store remembers it.
+        """
+        made = path or state_path()
+        note = store().root / KNOWN / f"{sha256_text(str(made))[:16]}.json"
+        if path is None and note.is_file():
+            if not made.is_file():
+                raise StateError(
+                    f"the release state {made} is gone, so what is in production is not known: bring it back from a backup; or, "
+                    f"where that is meant and the model that serves may be forgotten, remove {note} and start again"
+                )
+            return cls(made)
+        made.parent.mkdir(parents=True, exist_ok=True)
+        with _transaction(made, "rwc") as connection:
             for statement in SCHEMA.split(";\n"):
                 # A trigger's body holds one semicolon, followed by END on the same line.
                 if statement.strip():
                     connection.execute(statement)
+        if path is None:
+            note.parent.mkdir(parents=True, exist_ok=True)
+            temporary = note.with_name(f"{note.name}.{os.getpid()}.part")
+            temporary.write_text(json.dumps({"path": str(made)}), "utf-8")
+            os.replace(temporary, note)
+        return cls(made)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        connection = sqlite3.connect(self.path, timeout=30, isolation_level=None)
-        try:
-            connection.execute("PRAGMA synchronous=FULL")
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
-            connection.execute("COMMIT")
-        finally:
-            connection.close()
+        if not self.path.is_file():
+            raise StateError(f"there is no release state {self.path}: `make up` creates it; if there was one, bring it back")
+        with _transaction(self.path, "rw") as connection:
+            yield connection
 
     @staticmethod
     def _read(connection: sqlite3.Connection) -> State:

@@ -171,6 +171,7 @@ def gc_in_a_run(folder: Path) -> str:
     """O11: the harshest garbage collection over and over during a run; then with the champion the oldest of all."""
     line = Line(folder / "var")
     line.var.mkdir()
+    Database.create(line.var / "release.sqlite")
     for number in range(3):
         old = junk(line, f"old-{number}")
         age(old, 300)
@@ -201,7 +202,7 @@ def oldest_champion(line: Line) -> str:
     """The champion is the oldest; what serves and its lineage stay, its merged weights go and come back the same."""
     champion, merged = line.made["compress"], line.made["merge"]
     model = {"digest": champion["digest"], "path": champion["artifact"]}
-    database = Database(line.var / "release.sqlite")
+    database = Database.create(line.var / "release.sqlite")
     database.record("released", "releaser", database.intend(model, "fault").revision, actual=model)
     for path in line.store.root.glob("*/*/manifest.json"):
         age(path.parent, 900)

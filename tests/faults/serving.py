@@ -48,6 +48,7 @@ def seat(folder: Path, tiny: bool = True) -> Iterator[Path]:
     for name in old:
         os.environ.pop(name, None)
     os.environ.update(values)
+    Database.create()
     try:
         yield var
     finally:

@@ -60,6 +60,7 @@ class Seat:
 def seat(tmp_path, monkeypatch):
     monkeypatch.setenv("LEXLOOP_VAR", str(tmp_path))
     monkeypatch.setenv("LEXLOOP_STORE", str(tmp_path / "store"))
+    Database.create()
     return Seat(tmp_path)
 
 
@@ -160,6 +161,38 @@ def test_abandoned_checkpoints_go_and_young_ones_stay(seat):
             os.utime(path, (seat.now - days * DAY,) * 2)
     assert gc.collect_store(gc.Policy(), dry_run=False)["freed_bytes"] == 10
     assert [path.name for path in (seat.store.root / ".work" / "training.lora").iterdir()] == ["young".ljust(16, "0")]
+
+
+def test_without_a_release_state_that_can_be_read_nothing_goes(seat, capsys):
+    seat.release(seat.model("champion", 900))
+    seat.make("data.clean", "stranger", 300)
+    everything, state = seat.left(), seat.var / "release.sqlite"
+    kept = state.read_bytes()
+    for spoil in (state.unlink, lambda: state.write_bytes(b""), lambda: state.write_bytes(kept[:100])):
+        spoil()
+        for more in ([], ["--dry-run"]):
+            assert gc.main(["--parts", "store,documents", "--ledger-months", "0", *more]) == 2
+            said = capsys.readouterr()
+            assert "nothing is removed from the store" in said.err and "release state" in said.err
+            assert json.loads(said.out.splitlines()[-1])["documents"]["removed"] == 0  # the other parts are done
+        assert seat.left() == everything
+    state.write_bytes(kept)
+    assert gc.main(["--parts", "store", "--ledger-months", "0", "--merged-days", "1e6"]) == 0 and seat.left() < everything
+
+
+def test_a_second_var_folder_of_the_store_keeps_what_the_first_has_in_production(seat, tmp_path, monkeypatch, capsys):
+    champion = seat.model("champion", 900)
+    seat.release(champion)
+    seat.model("newest", 100)
+    monkeypatch.setenv("LEXLOOP_VAR", str(tmp_path / "second"))
+    assert gc.main(["--parts", "store"]) == 2  # it has no state of its own
+    Database.create()
+    everything = seat.left()
+    assert gc.main(["--parts", "store", "--ledger-months", "0", "--merged-days", "1e6"]) == 0
+    assert names(champion) <= seat.left() < everything
+    (tmp_path / "release.sqlite").rename(tmp_path / "away.sqlite")
+    assert gc.main(["--parts", "store"]) == 2
+    assert "is forgotten by removing" in capsys.readouterr().err and names(champion) <= seat.left()
 
 
 def test_bad_values_are_named(capsys):

@@ -3,12 +3,14 @@
 import pytest
 
 from legal_tasks import months
+from legal_tasks.serving.state import Database
 from tests.plugins.runs import decision, retrain, three_months, two_bases
 
 
 @pytest.fixture
 def var(tmp_path, monkeypatch):
     monkeypatch.setenv("LEXLOOP_VAR", str(tmp_path))
+    monkeypatch.delenv("LEXLOOP_STORE", raising=False)
     return tmp_path
 
 
@@ -42,12 +44,21 @@ def test_production_is_told_with_who_when_and_why(var):
 
 
 def test_an_empty_seat_and_a_run_under_way_are_no_fault(var):
+    Database.create()
     assert months.overview(var) == months.Overview([], None, [])
     retrain(var, "manual__1", "2026-11", 1_793_500_000.0)
     (var / "runs" / "manual__1" / "train.progress.json").write_text("{}")
     (var / "runs" / "manual__1" / "merge.json").write_text('{"half": ')
     [row] = months.overview(var).rows
     assert row.state == "under way" and row.accuracy is None
+
+
+def test_without_a_release_state_nothing_is_said_of_production_and_none_is_made(var):
+    three_months(var)
+    (var / "release.sqlite").unlink()
+    found = months.overview(var)
+    assert len(found.rows) == 4 and found.production is None and "there is no release state" in found.trouble
+    assert not (var / "release.sqlite").exists()
 
 
 def test_a_run_with_several_bases_is_told_by_the_chosen_one_with_all_of_them_beside_it(var):

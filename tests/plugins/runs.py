@@ -71,6 +71,6 @@ def three_months(var):
     prove = {"skipped": True, "reason": "unchanged: the candidate is what production runs"}
     retrain(var, "scheduled__2026-11", "2026-11", november + 10, prove=prove, release=skipped)
     model = {"digest": "c" * 64, "path": "/store/c", "version": "7", "decision": str(won)}
-    database = Database(var / "release.sqlite")
+    database = Database.create(var / "release.sqlite")
     state = database.intend(model, "release scheduled__2026-09")
     database.record("released", "releaser", state.revision, actual=model)

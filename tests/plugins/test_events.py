@@ -133,7 +133,7 @@ def test_a_refusal_is_told_with_the_gates_reasons(seat, tmp_path):
 
 
 def test_a_release_a_rollback_and_a_failed_release_are_told_from_the_history(seat):
-    database = Database(seat.var / "release.sqlite")
+    database = Database.create(seat.var / "release.sqlite")
     first, second = ({"digest": letter * 64, "path": f"/store/{letter}", "version": letter} for letter in "ab")
     for model in (first, second, first):
         state = database.intend(model, "somebody")
@@ -148,7 +148,7 @@ def test_a_release_a_rollback_and_a_failed_release_are_told_from_the_history(sea
 
 
 def test_a_release_against_the_recommendation_is_told_as_one(seat):
-    database = Database(seat.var / "release.sqlite")
+    database = Database.create(seat.var / "release.sqlite")
     override = {"id": 1, "reason": "the court's form", "by": "alice", "asked_at": 0.0, "second": "bob", "confirmed_at": 1.0}
     model = {"digest": "a" * 64, "path": "/store/a", "version": "a", "override": override}
     database.record("released", "releaser", database.intend(model, "somebody").revision, actual=model)

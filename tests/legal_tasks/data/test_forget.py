@@ -70,7 +70,7 @@ def test_the_record_leaves_sources_and_sets_and_the_models_trained_on_it_are_lis
     assert collected["report"]["items"]["collected"] == 3
     lora, compress = train(seat, cleaned)
     model = {"digest": compress.digest, "path": str(compress.path)}
-    database = Database(seat / "var" / "release.sqlite")
+    database = Database.create()
     database.record("released", "releaser", database.intend(model, "test").revision, actual=model)
     code, result, _ = command("--subject", PERSON, "--subject", "１３８００１３８０００", capsys=capsys)
     assert code == 0 and len(result["items"]) == 1

@@ -89,6 +89,7 @@ def test_the_harness_asks_the_endpoint_for_the_challenger_alone(world, tmp_path,
             "--new-tokens=4",
             f"--endpoint=http://127.0.0.1:{port}/v1",
             "--endpoint-model=legal-llm",
+            "--champion=none",
         ]
         assert main("legal_tasks.evaluation.harness", [*arguments, f"--output={tmp_path / 'out'}"]) == 0
     answers = {

@@ -384,7 +384,8 @@ def test_the_step_reads_its_artifacts_and_writes_the_decision(tmp_path, monkeypa
     article = leak | {"category": "statute", "provenance": {"derived": True}}  # an exam may quote the law
     write_lines(tmp_path / "data" / "records.jsonl", [record, leak, article])
     write_store(tmp_path / "data" / "statutes.jsonl", [Law("民法典", "2021-01-01", "2021-01-01", "s1", {"1": "为了保护"})])
-    arguments = [f"--{name}={tmp_path / name}" for name in ("comparison", "proof", "data")]
+    arguments = [f"--{name}={tmp_path / name}" for name in ("comparison", "proof", "data", "history")]
+    (tmp_path / "history").write_text("[]")
     code = main(
         "legal_tasks.evaluation.gate",
         [*arguments, "--domain-suite", "legal_exam", "--as-of", "2026-11-01", "--output", str(tmp_path / "out")],
@@ -404,8 +405,10 @@ def test_the_history_is_that_of_the_release_state(tmp_path, monkeypatch):
     from legal_tasks.serving.state import Database
 
     monkeypatch.setenv("LEXLOOP_VAR", str(tmp_path / "var"))
+    with pytest.raises(StepError, match="there is no release state .*--history FILE"):
+        gate.read_history(None)
+    database = Database.create()
     assert gate.read_history(None) == []
-    database = Database()
     for number in (1, 2):
         folder = tmp_path / f"decision{number}"
         folder.mkdir()

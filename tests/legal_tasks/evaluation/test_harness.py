@@ -33,6 +33,7 @@ def seat(world, tmp_path, monkeypatch):
     """A store and a var folder of its own; nothing serves."""
     monkeypatch.setenv("LEXLOOP_VAR", str(tmp_path / "var"))
     monkeypatch.setenv("LEXLOOP_STORE", str(tmp_path / "store"))
+    Database.create()
     return world
 
 
@@ -135,6 +136,14 @@ def test_the_champion_is_the_merged_model_behind_production(seat, tmp_path):
         "champion",
         "challenger",
     }
+
+
+def test_a_release_state_that_is_missing_is_no_installation_without_a_champion(seat, tmp_path, capsys):
+    (tmp_path / "var" / "release.sqlite").unlink()
+    code, _ = evaluate(seat, tmp_path)
+    assert code == 2 and "--champion production: there is no release state" in (said := capsys.readouterr().err)
+    assert "make up" in said and "--champion none" in said
+    assert not (tmp_path / "var" / "release.sqlite").exists()
 
 
 def test_a_challenger_that_already_serves_has_no_champion(seat, tmp_path):

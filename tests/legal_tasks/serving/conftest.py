@@ -16,6 +16,7 @@ from legal_tasks import artifacts
 from legal_tasks.services import nginx_path
 from legal_tasks.serving import engines, keys
 from legal_tasks.serving.gateway import Gateway
+from legal_tasks.serving.state import Database
 
 TINY = Path(__file__).with_name("tiny_engine.py")
 
@@ -35,6 +36,8 @@ def var(tmp_path, monkeypatch):
     folder = tmp_path / "var"
     (folder / "logs").mkdir(parents=True)
     monkeypatch.setenv("LEXLOOP_VAR", str(folder))
+    monkeypatch.setenv("LEXLOOP_STORE", str(tmp_path / "store"))
+    Database.create()
     monkeypatch.setenv("LEXLOOP_ENGINE_ARGV", json.dumps([sys.executable, str(TINY), "{model}", "{port}", "{name}"]))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     first = 20000 + os.getpid() % 200 * 100

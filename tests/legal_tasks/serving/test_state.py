@@ -3,14 +3,52 @@ import threading
 
 import pytest
 
-from legal_tasks.serving.state import Conflict, Database
+from legal_tasks.artifacts import Store
+from legal_tasks.serving.state import Conflict, Database, StateError, known_states
 
 A, B = {"digest": "a" * 64, "path": "/models/a"}, {"digest": "b" * 64, "path": "/models/b"}
 
 
 @pytest.fixture
 def database(tmp_path):
-    return Database(tmp_path / "release.sqlite")
+    return Database.create(tmp_path / "release.sqlite")
+
+
+def test_reading_creates_nothing(tmp_path):
+    path = tmp_path / "release.sqlite"
+    with pytest.raises(StateError, match="there is no release state .*make up"):
+        Database(path)
+    assert not path.exists()
+    database = Database.create(path)
+    database.intend(A, "me")
+    assert Database.create(path).current().desired == A  # creating it again changes nothing
+    path.unlink()
+    with pytest.raises(StateError, match="there is no release state"):
+        database.history()
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"no database", b"SQLite format 3\0"])
+def test_what_is_no_state_is_not_read_as_an_empty_one(tmp_path, content):
+    path = tmp_path / "release.sqlite"
+    path.write_bytes(content)
+    with pytest.raises(StateError, match="cannot be read"):
+        Database(path)
+
+
+def test_a_lost_state_is_not_replaced_by_a_new_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("LEXLOOP_VAR", str(tmp_path / "var"))
+    monkeypatch.delenv("LEXLOOP_STORE", raising=False)
+    path = Database.create().path
+    [note] = known_states(Store(tmp_path / "var" / "store")).values()
+    path.write_bytes(b"")
+    with pytest.raises(StateError, match="cannot be read"):
+        Database.create()
+    path.unlink()
+    with pytest.raises(StateError, match=f"is gone.*remove {note}"):
+        Database.create()
+    note.unlink()
+    assert Database.create().history() == []
 
 
 def release(database, model):
