@@ -69,6 +69,11 @@ def digest_files(files: Mapping[str, str]) -> str:
     return sha256_text(canonical(dict(files)))
 
 
+def digest_content(files: Mapping[str, str]) -> str:
+    """Digest of an artifact from all its files but the manifest: what tells of the making is no part of it."""
+    return digest_files({name: digest for name, digest in files.items() if name != REPORT and not name.startswith(CARD)})
+
+
 def digest_path(path: Path | str) -> str:
     """Content digest of a file, of a folder, or of an artifact (from its manifest, without reading its files)."""
     path = Path(path)
@@ -94,6 +99,10 @@ def verify(folder: Path | str) -> dict[str, Any]:
     folder = Path(folder)
     manifest = read_manifest(folder)
     expected: dict[str, str] = manifest["files"]
+    if manifest["digest"] != digest_content(expected):
+        raise ArtifactError(
+            f"{folder / MANIFEST} was changed: its digest is not that of its files; run the step with --recompute"
+        )
     present = {p.relative_to(folder).as_posix(): p for p in list_files(folder) if p.name != MANIFEST or p.parent != folder}
     for name in sorted(expected.keys() | present.keys()):
         if name not in present:
@@ -186,11 +195,10 @@ class Store:
         """Write report and manifest into `output` and move it to its place; an older one of the same key is replaced."""
         (output / REPORT).write_text(json.dumps(report, ensure_ascii=False, indent=1, default=str) + "\n", "utf-8")
         files = {p.relative_to(output).as_posix(): sha256_file(p) for p in list_files(output)}
-        content = {name: digest for name, digest in files.items() if name != REPORT and not name.startswith(CARD)}
         manifest = {
             "step": step,
             "key": key,
-            "digest": digest_files(content),
+            "digest": digest_content(files),
             "files": files,
             **describe,
             "hardware": hardware(),

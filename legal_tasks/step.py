@@ -309,6 +309,8 @@ def execute(
         "environment": environment_lock(),
         "code": code_digest(),
         "run": os.environ.get("LEXLOOP_DAG_RUN", "by hand"),
+        "dag": os.environ.get("LEXLOOP_DAG", ""),
+        "candidate": os.environ.get("LEXLOOP_CANDIDATE", ""),
     }
     run_url = None
     side = artifacts.Store(output.absolute().parent / f".{output.name}.store") if output is not None else target

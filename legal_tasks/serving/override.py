@@ -1,7 +1,7 @@
 """Release a refused model all the same: one person asks, with a written reason, and a second person confirms.
 
 Both are lines of the release history, where nothing can be changed afterwards. They count for one decision on one model, by
-their digests, and for one release: once another model serves, the same refusal takes two people again.
+their digests, for a week, and for one release: once another model serves, the same refusal takes two people again.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class Override:
 
 def ask(database: Database, decision: Path, model: Path, user: str, name: str, reason: str) -> Event:
     """Write down that `user` (its id; `name` is shown) wants the model that this decision refused in production."""
+    from legal_tasks.serving import chain
     from legal_tasks.serving.release import read_decision
 
     reason = " ".join(reason.split())
@@ -55,9 +56,9 @@ def ask(database: Database, decision: Path, model: Path, user: str, name: str, r
         raise OverrideError(f"a reason has at most {LONGEST} characters, got {len(reason)}: name the document that says more")
     if read_decision(decision)["decision"] != "refused":
         raise OverrideError("the gate let this model pass: there is nothing to override")
-    artifacts.verify(decision)
-    asked_for = {"digest": artifacts.digest_path(model), "path": str(model.absolute()), "decision": str(decision.absolute())}
-    judged = artifacts.digest_path(decision)
+    both = chain.check(decision, model)
+    asked_for = {"digest": both.model["digest"], "path": str(both.model_path), "decision": str(both.decision_path)}
+    judged = both.decision["digest"]
     waiting = pending(database, judged, asked_for["digest"])
     if waiting is not None:
         raise OverrideError(f"{waiting.actor} has asked for it already: a second person may confirm")
@@ -69,6 +70,8 @@ def confirm(database: Database, number: int, user: str, name: str, about: tuple[
 
     `about`: (decision, model) that the person saw; it must be what was asked for.
     """
+    from legal_tasks.serving import chain
+
     asked = next((event for event in database.history() if event.id == number and event.event == ASKED), None)
     if asked is None or asked.after is None:
         raise OverrideError(f"nobody asked for an override under number {number}")
@@ -79,7 +82,7 @@ def confirm(database: Database, number: int, user: str, name: str, about: tuple[
         raise OverrideError(f"the override {number} was confirmed, or has waited for more than a week: ask again")
     if about and (asked.evidence["decision"], asked.after["digest"]) != tuple(map(artifacts.digest_path, about)):
         raise OverrideError(f"the override {number} is about another model or decision: load the page again")
-    artifacts.verify(Path(asked.after["decision"]))
+    chain.check(Path(asked.after["decision"]), Path(asked.after["path"]))
     return database.note(
         CONFIRMED, name, asked.after, {"asked": number, "user": user, "reason": asked.evidence["reason"], "by": asked.actor}
     )
@@ -96,10 +99,11 @@ def pending(database: Database, decision: str, model: str, now: float | None = N
     return found if found and found.at > (now or time.time()) - LASTS_S else None
 
 
-def find(database: Database, decision: str, model: str) -> Override | None:
+def find(database: Database, decision: str, model: str, now: float | None = None) -> Override | None:
     """The override that lets this model (digest) be released in spite of this decision (digest); None without one.
 
-    A release uses it up: it then holds only while the model serves, so that a repeated attempt comes to its end.
+    What was not released within a week has lapsed. A release uses it up: it then holds only while the model serves, so that a
+    repeated attempt comes to its end.
     """
     history, granted = database.history(), None
     asked = {
@@ -114,7 +118,8 @@ def find(database: Database, decision: str, model: str) -> Override | None:
             granted = Override(number, first.evidence["reason"], first.actor, first.at, event.actor, event.at)
         elif granted and event.event == "released" and not _about(event, model) and _used(history, granted, event.id):
             granted = None
-    return granted
+    late = granted is not None and granted.confirmed_at <= (now or time.time()) - LASTS_S
+    return None if granted is None or (late and not _used(history, granted, history[-1].id + 1)) else granted
 
 
 def _about(event: Event, model: str) -> bool:

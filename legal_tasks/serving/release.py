@@ -1,6 +1,7 @@
 """Register the version; put it into production if the gate let it pass: write the intent and wait for the releaser.
 
-A refused model is released only where two people have overridden the refusal (see `override`), and is marked as such.
+The decision must be about this very model (see `chain`): the paths of both come from where they can be exchanged. A refused
+model is released only where two people have overridden the refusal (see `override`), and is marked as such.
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ import json
 import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from legal_tasks import artifacts, registry, tracking
 from legal_tasks.step import Input, Output, Runtime, Skip, StepError, main
 
-VERSION = 1
+VERSION = 2
 REUSE = "never"
 
 
@@ -64,7 +65,7 @@ def tags_of(model: Path, decision: Path, verdict: str) -> dict[str, str]:
     report = json.loads((model / artifacts.REPORT).read_text("utf-8")) if (model / artifacts.REPORT).is_file() else {}
     if report.get("formats"):
         found["formats"] = ", ".join(sorted(report["formats"]))
-    store = artifacts.Store(model.absolute().parents[1])
+    store = artifacts.Store(model.parents[1])
     merged = store.with_digest("training.merge", manifest.get("inputs", {}).get("model", ""))
     if merged is not None:
         inputs = artifacts.read_manifest(merged)["inputs"]
@@ -76,17 +77,22 @@ def tags_of(model: Path, decision: Path, verdict: str) -> dict[str, str]:
 
 
 def run(params: Params) -> Report:
-    from legal_tasks.serving import engines, override
+    from legal_tasks.serving import chain, engines, override
     from legal_tasks.serving.intent import bring
     from legal_tasks.serving.state import Conflict, Database
 
+    judged = chain.check(params.decision, params.model)
+    params = replace(params, decision=judged.decision_path, model=judged.model_path)
     decision = read_decision(params.decision)
+    database = Database()
+    if decision["decision"] == "pass":
+        run_id = os.environ.get("LEXLOOP_DAG_RUN", chain.BY_HAND)
+        chain.check_alone(judged, os.environ.get("LEXLOOP_DAG", ""), run_id, database.current().actual, database.history())
     tracking.require(params.mlflow_timeout_s)
     began = time.monotonic()
-    digest = artifacts.digest_path(params.model)
-    source = str(params.model.absolute())
+    digest = judged.model["digest"]
+    source = str(params.model)
     tags = tags_of(params.model, params.decision, decision["decision"])
-    database = Database()
     granted = override.find(database, tags["decision"], digest) if decision["decision"] == "refused" else None
     if decision["decision"] == "refused" and granted is None:
         refused = registry.register_model(digest, source, tags, {"challenger": digest}) or digest[:12]
@@ -97,7 +103,7 @@ def run(params: Params) -> Report:
     # The version exists before it serves, so that the gateway names it; the aliases follow when it serves.
     tags |= {"gate": "refused, released all the same", "override": granted.sentence()} if granted else {}
     version = registry.register_model(digest, source, tags, {"challenger": digest}) or digest[:12]
-    model: dict[str, Any] = {"digest": digest, "path": source, "version": version, "decision": str(params.decision.absolute())}
+    model: dict[str, Any] = {"digest": digest, "path": source, "version": version, "decision": str(params.decision)}
     evidence: dict[str, Any] = {"decision": tags["decision"], "dag_run": os.environ.get("LEXLOOP_DAG_RUN")}
     if granted is not None:
         model, evidence = model | {"override": granted.as_dict()}, evidence | {"override": granted.as_dict()}

@@ -1,12 +1,12 @@
 """A refusal is overridden on the page by two users with a role, each with a form of their own; nothing else does it."""
 
-import json
 import socket
 
 import pytest
 
 from legal_tasks import artifacts
 from legal_tasks.serving.state import Database
+from tests import judged
 from tests.conftest import REPOSITORY
 from tests.plugins.orchestrator import ask, command
 from tests.plugins.runs import retrain
@@ -19,21 +19,12 @@ document.getElementById("reach").textContent = reach;
 </script>"""
 
 
-def finished(store, step, files):
-    def fill(folder):
-        for name, text in files.items():
-            (folder / name).write_text(text)
-        return {}
-
-    return store.get_or_make(step, {}, {}, fill)
-
-
 def refused_run(var):
     """A retrain whose model the gate refused, with its artifacts; the candidate's artifact."""
     store = artifacts.Store(var / "store")
-    decision = {"decision": "refused", "reasons": ["general ability: fail"], "domain": [], "metrics": {}}
-    gate = finished(store, "evaluation.gate", {"decision.json": json.dumps(decision), "report.html": PAGE})
-    candidate = finished(store, "compression.compress", {"model.safetensors": "weights"})
+    one = judged.model(store, "one")
+    gate, candidate = judged.judge(store, one, "refused", files={"report.html": PAGE}), one.compress
+    Database.create(var / "release.sqlite")
     compress = {"artifact": str(candidate.path), "report": {"formats": {}}}
     skipped = {"skipped": True, "reason": "refused: general ability"}
     retrain(var, RUN, "2026-11", 1_793_500_000.0, gate.path, compress=compress, release=skipped)

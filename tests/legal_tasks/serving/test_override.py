@@ -1,43 +1,50 @@
 """A refused model is released only where two people have said so, and is then marked wherever it is shown."""
 
 import json
+import time
 
 import pytest
 
 from legal_tasks import artifacts, months
 from legal_tasks.serving import override, release
 from legal_tasks.serving.state import Database
-from legal_tasks.step import Skip
+from legal_tasks.step import Skip, StepError
+from tests import judged
 
 REASON = "The court's new form is due on Monday, and the old model does not know it."
 
 
-@pytest.fixture
-def database(tmp_path):
-    return Database(tmp_path / "release.sqlite")
+@pytest.fixture(autouse=True)
+def database(tmp_path, monkeypatch):
+    """The seat's release state; its store is that of `model` and `make_decision`."""
+    monkeypatch.setenv("LEXLOOP_VAR", str(tmp_path / "var"))
+    monkeypatch.setenv("LEXLOOP_STORE", str(tmp_path / "store"))
+    return Database.create()
 
 
 @pytest.fixture
-def make_decision(tmp_path):
-    """make_decision("refused", number) -> folder of a finished gate artifact with its report."""
+def make_decision(tmp_path, whole):
+    """make_decision("refused", number) -> folder of a finished gate artifact about `model` with its report."""
 
-    def make(verdict, number=1):
-        def fill(folder):
-            (folder / "decision.json").write_text(
-                json.dumps({"decision": verdict, "reasons": ["general ability: fail"], "n": number})
-            )
-            (folder / "report.html").write_text(f"<h1>{verdict}</h1>{override.MARK}<ul></ul>")
-            (folder / "report.md").write_text(f"# {verdict}\n")
-            return {}
-
-        return artifacts.Store(tmp_path / "store").get_or_make("evaluation.gate", {"v": verdict, "n": number}, {}, fill).path
+    def make(verdict, number=1, about=None):
+        page = f"<h1>{verdict}</h1>{override.MARK}<ul></ul>"
+        files = {"report.html": page, "report.md": f"# {verdict}\n", "number": str(number)}
+        return judged.judge(artifacts.Store(tmp_path / "store"), about or whole, verdict, files=files).path
 
     return make
 
 
 @pytest.fixture
-def model(make_model):
-    return make_model("one")
+def whole(tmp_path):
+    """A model with all that it was made of."""
+    behaviour = json.dumps({"mode": "answer", "text": "one"})
+    files = {"gptq/model.safetensors": "weights", "gptq/behaviour.json": behaviour}
+    return judged.model(artifacts.Store(tmp_path / "store"), "one", files)
+
+
+@pytest.fixture
+def model(whole):
+    return whole.compress
 
 
 def found(database, decision, model):
@@ -109,7 +116,7 @@ def test_a_decision_that_was_changed_afterwards_is_not_overridden(database, make
     decision = make_decision("refused")
     asked = override.ask(database, decision, model.path, "1", "alice", REASON)
     (decision / "decision.json").write_text(json.dumps({"decision": "refused", "reasons": ["nothing much"]}))
-    with pytest.raises(artifacts.ArtifactError, match="was changed"):
+    with pytest.raises(StepError, match="was changed"):
         override.confirm(database, asked.id, "2", "bob")
 
 
@@ -122,6 +129,17 @@ def test_a_release_uses_the_override_up(database, make_decision, make_model, mod
     assert found(database, decision, model) is not None  # an attempt that died after the release may go on
     database.record("released", "releaser", 2, actual={"digest": other.digest, "path": str(other.path)})
     assert found(database, decision, model) is None
+
+
+def test_what_was_confirmed_and_not_released_lapses_after_a_week(database, make_decision, model):
+    decision = make_decision("refused")
+    override.confirm(database, override.ask(database, decision, model.path, "1", "alice", REASON).id, "2", "bob")
+    digest, now = artifacts.digest_path(decision), time.time()
+    assert override.find(database, digest, model.digest, now + 6 * 86400) is not None
+    assert override.find(database, digest, model.digest, now + 8 * 86400) is None
+    serving = {"digest": model.digest, "path": str(model.path), "override": found(database, decision, model).as_dict()}
+    database.record("released", "releaser", 1, actual=serving)
+    assert override.find(database, digest, model.digest, now + 8 * 86400) is not None  # it serves by it
 
 
 def test_an_overridden_model_serves_and_is_shown_as_against_the_recommendation(releaser, make_decision, model, tmp_path):

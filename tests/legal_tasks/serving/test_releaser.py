@@ -7,11 +7,13 @@ import time
 import httpx
 import pytest
 
+from legal_tasks import artifacts
 from legal_tasks.lease import process_start
 from legal_tasks.serving import keys, prove, release, rollback
 from legal_tasks.serving.intent import bring
 from legal_tasks.serving.state import Database
 from legal_tasks.step import Skip, StepError
+from tests import judged
 
 
 def model_of(artifact):
@@ -111,29 +113,35 @@ def test_a_second_releaser_of_the_same_folder_is_refused(releaser, var, wait_for
     assert "another releaser" in (var / "logs" / "releaser.log").read_text()
 
 
-def gate(tmp_path, decision, *reasons):
-    folder = tmp_path / f"gate-{decision}"
-    folder.mkdir()
-    (folder / "decision.json").write_text(json.dumps({"decision": decision, "reasons": reasons}))
-    return folder
-
-
 def test_release_follows_the_gate_and_prove_knows_what_is_in_production(releaser, make_model, tmp_path):
-    one = make_model("one")
-    out = tmp_path / "out"
+    store, out = artifacts.Store(tmp_path / "store"), tmp_path / "out"
     out.mkdir()
-    with pytest.raises(Skip, match="refused: worse by 3 points") as refused:
-        release.run(release.Params(gate(tmp_path, "refused", "worse by 3 points"), one.path, out))
+    behaviour = json.dumps({"mode": "answer", "text": "one"})
+    whole = judged.model(store, "one", {"gptq/model.safetensors": "weights", "gptq/behaviour.json": behaviour})
+    one = whole.compress
+    refused_by = judged.judge(store, whole, "refused", created=time.time() - 60)
+    with pytest.raises(Skip, match="refused: general ability: fail") as refused:
+        release.run(release.Params(refused_by.path, one.path, out))
     assert refused.value.report == {"version": one.digest[:12], "digest": one.digest}
     assert Database().history() == []
     prove.skip_if_in_production(one.digest)
-    report = release.run(release.Params(gate(tmp_path, "pass"), one.path, out))
+    report = release.run(release.Params(judged.judge(store, whole).path, one.path, out))
     assert (report.digest, report.version, report.previous) == (one.digest, one.digest[:12], None)
     assert json.loads((out / "release.json").read_text())["model"]["digest"] == one.digest
     assert ask(releaser)[1] == "one"
     with pytest.raises(Skip, match="^unchanged"):
         prove.skip_if_in_production(one.digest)
     prove.skip_if_in_production(make_model("two").digest)
+
+
+def test_what_serves_goes_on_when_the_release_state_is_lost(releaser, make_model, wait_for, var):
+    put(make_model("one"))
+    state, aside = var / "release.sqlite", var / "aside.sqlite"
+    state.rename(aside)
+    wait_for(lambda: "there is no release state" in releaser.status()["phase"])
+    assert ask(releaser)[1] == "one" and not state.exists()
+    aside.rename(state)
+    wait_for(lambda: releaser.status()["phase"] == "serving")
 
 
 def test_without_a_releaser_the_caller_is_told(var, make_model, monkeypatch):
