@@ -118,7 +118,8 @@ def row_of(folder: Path) -> Row | None:
     at = min(path.stat().st_mtime for path in folder.glob("*.json"))
     state, reasons = state_of(notes)
     month = str((notes["collect"].get("report") or {}).get("as_of", ""))[:7]
-    row = Row(folder.name, str(notes["collect"].get("dag") or retrain.DAG), at, month, state, reasons)
+    dag, run = noted.origin(folder)
+    row = Row(run, dag, at, month, state, reasons)
     judged = noted.judged(notes)
     if judged:
         fill_accuracy(row, read(Path(judged) / "decision.json"))
@@ -139,11 +140,10 @@ def row_of(folder: Path) -> Row | None:
     return row
 
 
-def find(var: Path, run: str) -> Row | None:
-    """The retrain of this run id; None where there is none."""
-    name = run.replace("/", "_")
-    folder = var / "runs" / name
-    return row_of(folder) if name.strip(".") and folder.is_dir() else None
+def find(var: Path, dag: str, run: str) -> Row | None:
+    """The retrain of this DAG and run id; None where there is none."""
+    folder = noted.find_folder(var, dag, run)
+    return row_of(folder) if folder.is_dir() else None
 
 
 def fill_accuracy(row: Row, decision: dict[str, Any]) -> None:

@@ -1,14 +1,20 @@
-"""What the tasks of a run have noted: the result line of each in `var/runs/<run>/<task>.json`.
+"""What the tasks of a run have noted: the result line of each in `var/runs/<DAG>@<run>/<task>.json`.
 
 Where the tasks from train to gate work for several candidates, those of each lie in a folder of their own, `<run>/<index>/`.
+Run ids are what people type: `folder_name` keeps each in its place, and two runs never in one. Folders of earlier versions,
+`var/runs/<run>/`, are read, not written.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
+FIRST_DAG = "monthly_retrain"  # whose notes did not say their DAG
+LONGEST = 200  # characters of a folder's name; file systems take 255 bytes
 CHOICE, LAST = "choose", ("choose", "release")
 
 Note = dict[str, Any]
@@ -21,6 +27,43 @@ def read(path: Path) -> Note:
     except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def folder_name(dag_id: str, run_id: str) -> str:
+    """`<DAG>@<run>` with everything but letters, digits, `_`, `-`, `.` and `~` as %XX; a long one is cut, with a hash of both.
+
+    Different runs have different names, and none is `.`, `..` or holds a `/`.
+    """
+    name = f"{quote(dag_id, safe='')}@{quote(run_id, safe='')}"
+    if len(name) <= LONGEST:
+        return name
+    digest = hashlib.sha256(json.dumps([dag_id, run_id]).encode("utf-8")).hexdigest()
+    return f"{name[:100].replace('@', '+')}@{digest}@"
+
+
+def run_folder(var: Path, dag_id: str, run_id: str, index: int = -1) -> Path:
+    """Where the tasks of a DAG run note their results; `index`: the folder of a candidate's mapped tasks."""
+    folder = var / "runs" / folder_name(dag_id, run_id)
+    return folder / str(index) if index >= 0 else folder
+
+
+def find_folder(var: Path, dag_id: str, run_id: str) -> Path:
+    """As `run_folder`, also of a run whose notes an earlier version wrote."""
+    folder, old = run_folder(var, dag_id, run_id), run_id.replace("/", "_")
+    if folder.is_dir() or not old.strip(".") or "@" in old or len(old.encode("utf-8")) > 255 or "\0" in old:
+        return folder
+    earlier = var / "runs" / old
+    return earlier if earlier.is_dir() and origin(earlier)[0] == dag_id else folder
+
+
+def origin(folder: Path) -> tuple[str, str]:
+    """(DAG, run) whose notes a folder holds: by its name where that tells, else by what the notes say."""
+    dag, at, run = folder.name.partition("@")
+    if at and "@" not in run:
+        return unquote(dag), unquote(run)
+    notes = list(read_folder(folder).values())
+    dags, runs = ([str(note[name]) for note in notes if name in note] for name in ("dag", "dag_run"))
+    return next(iter(dags), FIRST_DAG), next(iter(runs), folder.name)
 
 
 def path_of(run: Path, task: str, index: int = -1) -> Path:

@@ -131,7 +131,7 @@ class Follower:
     def __init__(self, airflow: Airflow, run_id: str, dag: str = DAG):
         self.airflow, self.run_id, self.dag = airflow, run_id, dag
         self.width = 10 if dag == DAG else 26
-        self.folder = var_folder() / "runs" / run_id.replace("/", "_")
+        self.folder = noted.run_folder(var_folder(), dag, run_id)
         self.states: dict[str, str] = {}
         self.shown: dict[str, float] = {}
 

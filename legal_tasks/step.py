@@ -376,8 +376,8 @@ def _tell_reuse(artifact: artifacts.Artifact, describe: dict[str, Any]) -> None:
 
 
 def _write_note(result: dict[str, Any], note: Path | None) -> None:
-    dag = os.environ.get("LEXLOOP_DAG")
-    result = {**result, "dag": dag} if dag else result
+    dag, run = os.environ.get("LEXLOOP_DAG"), os.environ.get("LEXLOOP_DAG_RUN")
+    result = {**result, "dag": dag, "dag_run": run} if dag else result
     # A container's operator reads the result from a place of its own.
     copy = os.environ.get("LEXLOOP_RESULT_COPY")
     for target in (note, Path(copy) if copy else None):

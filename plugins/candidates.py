@@ -76,7 +76,7 @@ def every(ti: Any) -> list[dict[str, str | None]]:
 
 def candidates(ti: Any) -> str:
     """JSON {base: folder with the notes of the candidate's tasks} (Jinja macro)."""
-    found = {each["base"]: str(run_folder(ti.run_id, index)) for index, each in enumerate(every(ti))}
+    found = {each["base"]: str(run_folder(ti.dag_id, ti.run_id, index)) for index, each in enumerate(every(ti))}
     return json.dumps(found, ensure_ascii=False)
 
 

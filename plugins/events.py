@@ -77,15 +77,17 @@ def retrain_dags(airflow: Any) -> list[dict[str, Any]]:
     return airflow.call("GET", "/dags", params={"tags": TAG, "limit": 100, "exclude_stale": True})["dags"]
 
 
-def run_events(airflow: Any, dag_id: str, notes: Path) -> Iterator[Event]:
+def run_events(airflow: Any, dag_id: str, var: Path) -> Iterator[Event]:
     """Started (scheduled runs), failed, refused."""
+    from legal_tasks.notes import find_folder
+
     found = airflow.call("GET", f"/dags/{dag_id}/dagRuns", params={"limit": RUNS, "order_by": "-start_date"})
     for run in found["dag_runs"]:
         name, links = run["dag_run_id"], {"Airflow": f"{airflow.url}/dags/{dag_id}/runs/{run['dag_run_id']}"}
         if run["run_type"] == "scheduled" and run["start_date"]:
             text = [f"{dag_id}, {name}"]
             yield Event(f"started|{dag_id}|{name}", seconds_of(run["start_date"]), message("started", text, links))
-        folder = notes / name.replace("/", "_")
+        folder = find_folder(var, dag_id, name)
         if run["state"] == "failed":
             ended = seconds_of(run["end_date"])
             # A run that was cleared and failed again is told again.
@@ -230,7 +232,7 @@ def watch(days: float, test: str | None = None, find: Callable[[str], Any] = not
         return
     airflow = Airflow(services.airflow_url(), services.admin_password())
     dags = retrain_dags(airflow)
-    events = [each for dag in dags for each in run_events(airflow, dag["dag_id"], var_folder() / "runs")]
+    events = [each for dag in dags for each in run_events(airflow, dag["dag_id"], var_folder())]
     events += release_events(Database().history())
     missed = missed_event(airflow, dags, min(told.since.values(), default=now), days, now)
     events += [missed] if missed else []

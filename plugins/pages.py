@@ -115,7 +115,7 @@ async def writer(request: Request) -> tuple[Any, Any, Any]:
         signed = None
     if signed != [str(user.get_id()), run]:
         raise HTTPException(403, "the form's token is missing, old or somebody else's: load the page again")
-    row = await run_in_threadpool(months.find, var_folder(), run)
+    row = await run_in_threadpool(months.find, var_folder(), DAG, run)
     if row is None:
         raise HTTPException(404, f"there is no retrain {run}")
     if not may(user, "PUT", row.dag):
@@ -196,7 +196,7 @@ async def report(request: Request, run: str) -> HTMLResponse:
     from legal_tasks.step import var_folder
 
     await reader(request)
-    row = await run_in_threadpool(months.find, var_folder(), run)
+    row = await run_in_threadpool(months.find, var_folder(), DAG, run)
     path = Path(row.report) / "report.html" if row and row.report else None
     if path is None or not path.is_file():
         return HTMLResponse("<!doctype html><p>This run has no evaluation report (yet).</p>", 404, headers=REPORT_HEADERS)

@@ -87,7 +87,15 @@ def python(environment_name: str) -> str:
     return os.path.join(folder, environment_name, "bin", "python")
 
 
+def notes_folder(dag_id: str, run_id: str) -> str:
+    """Name of the folder with the notes of a run (Jinja macro)."""
+    from legal_tasks import notes
+
+    return notes.folder_name(dag_id, run_id)
+
+
 MACROS = {
+    "notes_folder": notes_folder,
     "artifact": artifact,
     "overrides": overrides,
     "recompute": recompute,
@@ -105,8 +113,8 @@ def var_folder() -> str:
 
 
 def environment(task_id: str) -> dict[str, str]:
-    """What the child process gets: no token of Airflow's, no secret."""
-    run = "{{ dag_run.run_id | replace('/', '_') }}{{ '/%d' % ti.map_index if ti.map_index >= 0 else '' }}"
+    """What the child process gets: no token of Airflow's, no secret. Its DAG has MACROS among its own."""
+    run = "{{ notes_folder(dag.dag_id, dag_run.run_id) }}{{ '/%d' % ti.map_index if ti.map_index >= 0 else '' }}"
     var = var_folder()
     passed = {
         name: value

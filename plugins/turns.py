@@ -83,7 +83,7 @@ def take_turn(context: Any) -> None:
         if holder != told:
             told = holder
             log.warning("one retrain at a time: waiting for %(run_id)s of %(dag_id)s, which is at work", holder)
-            show_waiting(run_folder(own["run_id"], getattr(ti, "map_index", -1)), ti.task_id, holder["run_id"])
+            show_waiting(run_folder(ti.dag_id, run.run_id, getattr(ti, "map_index", -1)), ti.task_id, holder["run_id"])
         if time.monotonic() > deadline:
             raise AirflowFailException(
                 f"refused: {holder['run_id']} of {holder['dag_id']} has been at work for {WAIT_S / 3600:.0f} h; end it "
@@ -92,10 +92,11 @@ def take_turn(context: Any) -> None:
         time.sleep(POLL_S)
 
 
-def run_folder(run_id: str, map_index: int = -1) -> Path:
+def run_folder(dag_id: str, run_id: str, map_index: int = -1) -> Path:
     """Where the tasks of a run note their results, each candidate's mapped tasks in a folder of their own."""
-    place = var() / "runs" / run_id.replace("/", "_")
-    return place / str(map_index) if map_index >= 0 else place
+    from legal_tasks import notes
+
+    return notes.run_folder(var(), dag_id, run_id, map_index)
 
 
 def show_waiting(place: Path, task_id: str, holder: str) -> None:

@@ -8,6 +8,8 @@ import urllib.request
 
 import pytest
 
+from legal_tasks.notes import run_folder
+
 pytestmark = pytest.mark.loop
 
 
@@ -27,7 +29,7 @@ def test_the_loop_ends_released_with_the_model_behind_the_gateway(seat, released
 
 def test_the_training_log_and_mlflow_hold_the_run(seat, released):
     _, result = released
-    train = json.loads((seat.var / "runs" / result["dag_run_id"] / "train.json").read_text("utf-8"))
+    train = json.loads((run_folder(seat.var, "monthly_retrain", result["dag_run_id"]) / "train.json").read_text("utf-8"))
     with open(f"{train['artifact']}/log.jsonl") as log:
         assert len(log.readlines()) >= 100
     base = f"{seat.url('MLFLOW')}/api/2.0/mlflow"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from legal_tasks.notes import run_folder
 from tests.seat import Seat
 
 pytestmark = [pytest.mark.slow, pytest.mark.loop]
@@ -25,7 +26,7 @@ def world(tmp_path_factory):
 
 
 def notes(seat, result, task: str) -> dict:
-    return json.loads((seat.var / "runs" / result["dag_run_id"] / f"{task}.json").read_text("utf-8"))
+    return json.loads((run_folder(seat.var, "monthly_retrain", result["dag_run_id"]) / f"{task}.json").read_text("utf-8"))
 
 
 def test_one_changed_sentence_gives_other_data_another_adapter_and_another_version(seat, released, world):

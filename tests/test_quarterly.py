@@ -42,7 +42,7 @@ def quarter(seat):
 
 
 def candidate_notes(seat, result):
-    return notes.read_candidates(seat.var / "runs" / result["dag_run_id"])
+    return notes.read_candidates(notes.run_folder(seat.var, "quarterly_retrain", result["dag_run_id"]))
 
 
 def test_the_best_of_two_bases_is_released_and_a_third_that_does_not_exist_is_named(seat, quarter):
@@ -111,6 +111,9 @@ def test_the_page_shows_the_chosen_numbers_and_all_candidates(seat, quarter):
 def test_the_monthly_run_makes_what_the_candidate_current_made_and_trains_nothing_anew(seat, quarter):
     done, result = follow()
     assert done.returncode == 0
-    own, current = notes.read_run(seat.var / "runs" / result["dag_run_id"]), candidate_notes(seat, quarter[1])[1]
+    own, current = (
+        notes.read_run(notes.run_folder(seat.var, "quarterly_retrain", result["dag_run_id"])),
+        candidate_notes(seat, quarter[1])[1],
+    )
     for task in ("train", "merge", "compress"):
         assert own[task]["key"] == current[task]["key"] and own[task]["reused"], task

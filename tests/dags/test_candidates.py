@@ -80,14 +80,16 @@ import turns
 env = steps.environment("train")["LEXLOOP_RESULT"]
 from jinja2 import Template
 def shown(index):
-    return Template(env).render(dag_run=SimpleNamespace(run_id="manual/1"), ti=SimpleNamespace(map_index=index))
+    dag, run = SimpleNamespace(dag_id="quarterly_retrain"), SimpleNamespace(run_id="manual/1")
+    return Template(env).render(dag=dag, dag_run=run, ti=SimpleNamespace(map_index=index), **steps.MACROS)
 ti = Task(-1, {("bases", -1): candidates.list_bases(form(bases=["current", "embedded-small"]))})
-same = [turns.run_folder("manual/1", index) / "train.json" for index in (-1, 0)]
+same = [turns.run_folder("quarterly_retrain", "manual/1", index) / "train.json" for index in (-1, 0)]
 assert [str(path) for path in same] == [shown(-1), shown(0)], (same, shown(0))
 print(json.dumps([shown(-1), shown(0), json.loads(candidates.candidates(ti))]))
 """)
-    assert run.endswith("/runs/manual_1/train.json") and first.endswith("/runs/manual_1/0/train.json")
-    assert list(told) == ["embedded", "embedded-small"] and told["embedded-small"].endswith("/runs/manual_1/1")
+    place = "/runs/quarterly_retrain@manual%2F1"
+    assert run.endswith(f"{place}/train.json") and first.endswith(f"{place}/0/train.json")
+    assert list(told) == ["embedded", "embedded-small"] and told["embedded-small"].endswith(f"{place}/1")
 
 
 def test_a_candidate_fails_by_its_first_task_that_did_not_end_well_and_not_by_being_unchanged(ask):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from legal_tasks.notes import listed, read_run
+from legal_tasks.notes import listed, origin, read_run
 from legal_tasks.retrain import decide
 from tests.conftest import REPOSITORY
 
@@ -46,7 +46,7 @@ class Seat:
         values = {"LEXLOOP_VAR": str(var), "LEXLOOP_STAND_IN": json.dumps(ends)}
         done = self.command("dags", "test", "quarterly_retrain", "-c", json.dumps({"bases": BASES}), **values)
         folder = next((var / "runs").iterdir())
-        shown = self.command("tasks", "states-for-dag-run", "quarterly_retrain", folder.name, "--output", "json").stdout
+        shown = self.command("tasks", "states-for-dag-run", *origin(folder), "--output", "json").stdout
         rows = json.loads(shown[shown.index("[") :])
         states = {row["task_id"] + str(row.get("map_index", "")).replace("-1", ""): row["state"] for row in rows}
         state = "success" if "successful" in done.stdout and "Marking run" in done.stdout else "failed"

@@ -45,7 +45,7 @@ said = []
 second = threading.Thread(target=lambda: said.append(outcome(context(Airflow("quarterly_retrain", runs), "two"))))
 second.start(); second.join(0.5)
 waiting = second.is_alive()
-shown = json.loads((turns.var() / "runs" / "two" / "collect.progress.json").read_text())["numbers"]
+shown = json.loads((turns.run_folder("quarterly_retrain", "two") / "collect.progress.json").read_text())["numbers"]
 again = outcome(context(Airflow("monthly_retrain", runs), "one"))   # a retry of the first keeps the turn
 runs[0]["state"] = "failed"
 second.join(10)

@@ -21,7 +21,7 @@ import httpx
 
 from legal_tasks import services
 from legal_tasks.artifacts import CARD, canonical, read_manifest, sha256_text, verify
-from legal_tasks.notes import read_run
+from legal_tasks.notes import read_run, run_folder
 from legal_tasks.retrain import Airflow, decide
 from legal_tasks.services import marked_processes, python_of
 from legal_tasks.step import REPOSITORY, StepError
@@ -192,11 +192,16 @@ class Seat:
 
     def note(self, run_id: str, task: str) -> dict[str, Any]:
         """What a task has noted; of a quarterly run's tasks that of the chosen, or only, candidate."""
-        return read_run(self.var / "runs" / run_id).get(task, {})
+        return read_run(self.notes(run_id)).get(task, {})
+
+    def notes(self, run_id: str) -> Path:
+        """Folder with the notes of a run of either loop."""
+        monthly, quarterly = (run_folder(self.var, dag, run_id) for dag in (MONTHLY, QUARTERLY))
+        return quarterly if quarterly.is_dir() else monthly
 
     def progress(self, run_id: str, task: str = "train") -> float:
         """Share of a task that is done, 0 where it has not begun."""
-        run = self.var / "runs" / run_id
+        run = self.notes(run_id)
         path = next(
             (path for path in (run / f"{task}.progress.json", run / "0" / f"{task}.progress.json") if path.is_file()), None
         )
@@ -207,7 +212,7 @@ class Seat:
 
     def decision(self, run_id: str, dag: str = MONTHLY) -> str:
         """released, refused, unchanged or failed; as `make retrain` says it."""
-        verdict, reasons = decide(self.state(run_id, dag), read_run(self.var / "runs" / run_id))
+        verdict, reasons = decide(self.state(run_id, dag), read_run(run_folder(self.var, dag, run_id)))
         return f"{verdict}: {'; '.join(reasons)[-900:]}" if verdict in ("failed", "refused") else verdict
 
     def blame(self, run_id: str, dag: str = MONTHLY) -> str:

@@ -47,8 +47,9 @@ def test_an_empty_seat_and_a_run_under_way_are_no_fault(var):
     Database.create()
     assert months.overview(var) == months.Overview([], None, [])
     retrain(var, "manual__1", "2026-11", 1_793_500_000.0)
-    (var / "runs" / "manual__1" / "train.progress.json").write_text("{}")
-    (var / "runs" / "manual__1" / "merge.json").write_text('{"half": ')
+    folder = var / "runs" / "monthly_retrain@manual__1"
+    (folder / "train.progress.json").write_text("{}")
+    (folder / "merge.json").write_text('{"half": ')
     [row] = months.overview(var).rows
     assert row.state == "under way" and row.accuracy is None
 

@@ -37,3 +37,48 @@ def test_after_a_choice_that_failed_the_last_words_are_the_choices(tmp_path):
     write(tmp_path / "1" / "train.json", {"error": "two"})
     write(tmp_path / "choose.json", {"error": "no candidate came to a decision"})
     assert notes.read_run(tmp_path) == {"choose": {"error": "no candidate came to a decision"}}
+
+
+RUNS = [
+    ".",
+    "..",
+    "a/b",
+    "a_b",
+    "a%2Fb",
+    "monthly_retrain",
+    "monthly_retrain@x",
+    "x",
+    "",
+    "0",
+    "Ä",
+    "x" * 250,
+    "x" * 249 + "y",
+    "a\0b",
+]
+
+
+def test_no_two_runs_meet_in_one_folder_and_none_leaves_the_place_of_notes(tmp_path):
+    pairs = [(dag, run) for dag in ("monthly_retrain", "quarterly_retrain", "d" * 250) for run in RUNS]
+    pairs += [("a", "b@c"), ("a@b", "c"), ("a/b", "c"), ("a", "b/c")]
+    folders = {notes.run_folder(tmp_path, *pair) for pair in pairs}
+    assert len(folders) == len(pairs) and {folder.parent for folder in folders} == {tmp_path / "runs"}
+    for dag, run in pairs:
+        folder = notes.run_folder(tmp_path, dag, run)
+        folder.mkdir(parents=True)  # the file system takes it
+        (folder / "collect.json").write_text(json.dumps({"dag": dag, "dag_run": run}))
+        assert notes.origin(folder) == (dag, run) and notes.find_folder(tmp_path, dag, run) == folder
+    assert not any(path.name == "collect.json" for path in tmp_path.glob("*"))
+
+
+def test_notes_of_an_earlier_version_are_read_by_their_own_dag_alone(tmp_path):
+    old = tmp_path / "runs" / "manual__1_2"
+    old.mkdir(parents=True)
+    (old / "collect.json").write_text(json.dumps({"dag": "quarterly_retrain"}))
+    assert notes.find_folder(tmp_path, "quarterly_retrain", "manual__1/2") == old
+    assert notes.find_folder(tmp_path, "monthly_retrain", "manual__1/2") == tmp_path / "runs" / "monthly_retrain@manual__1%2F2"
+    assert notes.origin(old) == ("quarterly_retrain", "manual__1_2")
+    (old / "collect.json").write_text("{}")
+    assert notes.find_folder(tmp_path, "monthly_retrain", "manual__1_2") == old
+    for run in (".", "..", "/", "x" * 300, "a\0b"):
+        assert notes.find_folder(tmp_path, "monthly_retrain", run).parent == tmp_path / "runs"
+        assert "@" in notes.find_folder(tmp_path, "monthly_retrain", run).name

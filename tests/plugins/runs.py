@@ -3,6 +3,7 @@
 import json
 import os
 
+from legal_tasks.notes import run_folder
 from legal_tasks.serving.state import Database
 
 MARKUP = "<script>alert('x')</script>"
@@ -31,7 +32,7 @@ def retrain(var, run, month, at, gate=None, **notes):
         **notes,
     }
     for task, note in made.items():
-        path = var / "runs" / run / f"{task}.json"
+        path = run_folder(var, made["collect"]["dag"], run) / f"{task}.json"
         write(path, note)
         os.utime(path, (at, at))
 
@@ -39,11 +40,12 @@ def retrain(var, run, month, at, gate=None, **notes):
 def two_bases(var, run, month, at, gates, **notes):
     """Notes of a quarterly run with two candidates, the second of which was chosen; `gates`: folders of their decisions."""
     retrain(var, run, month, at, **notes)
-    (var / "runs" / run / "compress.json").unlink()
+    folder = run_folder(var, notes.get("collect", {}).get("dag", "monthly_retrain"), run)
+    (folder / "compress.json").unlink()
     listed = []
     for index, (base, gate) in enumerate(zip(("embedded", "embedded-small"), gates, strict=True)):
-        write(var / "runs" / run / str(index) / "gate.json", {"artifact": str(gate)})
-        write(var / "runs" / run / str(index) / "compress.json", {"report": {"formats": {"merged": {"size_bytes": 100 + index}}}})
+        write(folder / str(index) / "gate.json", {"artifact": str(gate)})
+        write(folder / str(index) / "compress.json", {"report": {"formats": {"merged": {"size_bytes": 100 + index}}}})
         row = json.loads((gate / "decision.json").read_text())
         accuracy = row["metrics"]["legal_exam"]["challenger"]
         told = {"decision": row["decision"], "reasons": row["reasons"], "accuracy": accuracy, "size_bytes": 100 + index}
@@ -55,7 +57,7 @@ def two_bases(var, run, month, at, gates, **notes):
         "report": {"chosen": 1, "candidates": listed},
         "mlflow_run_url": "http://mlflow/#/runs/h",
     }
-    write(var / "runs" / run / "choose.json", choice)
+    write(folder / "choose.json", choice)
 
 
 def three_months(var):

@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from legal_tasks.notes import run_folder
 from legal_tasks.serving.state import Database
 from tests.conftest import REPOSITORY
 from tests.plugins.servers import http_server
@@ -87,8 +88,8 @@ def seat(tmp_path, monkeypatch):
     return seat
 
 
-def note(seat, run, task, content):
-    path = seat.var / "runs" / run / f"{task}.json"
+def note(seat, run, task, content, dag="monthly_retrain"):
+    path = run_folder(seat.var, dag, run) / f"{task}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content))
 
