@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,9 +23,10 @@ from legal_tasks.evaluation.citations import judge_answers
 from legal_tasks.evaluation.items import read_lines
 from legal_tasks.evaluation.rules import Rule, Thresholds
 from legal_tasks.evaluation.tables import render_decision
-from legal_tasks.step import Input, Output, StepError, main
+from legal_tasks.settings import SettingsError, policy
+from legal_tasks.step import Input, Output, Runtime, StepError, main
 
-VERSION = 4
+VERSION = 5
 REUSE = "never"
 SUMMARY = True  # the report belongs on the parent run's page
 MODES = ("auto", "replace", "improve")
@@ -73,6 +75,7 @@ class Params:
     success_bound: Annotated[float, "smallest share of requests that succeed in the load test"] = 0.99
     cost_bound_cny: Annotated[float, "cost of serving for a month stays strictly below this, CNY"] = 2000.0
     card: Annotated[str, "the card whose cost is measured; empty: the profile has none"] = ""
+    triggered_by: Annotated[str, Runtime("who triggered the run, for the decision")] = ""
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -86,7 +89,7 @@ class Params:
             if not 0 <= getattr(self, name) <= 1:
                 raise StepError(f"--{name.replace('_', '-')} must be in [0, 1], got {getattr(self, name)}")
         for name in ("p95_s", "cost_bound_cny", "ratchet_months", "min_items", "min_prompts"):
-            if getattr(self, name) <= 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise StepError(f"--{name.replace('_', '-')} must be positive, got {getattr(self, name)}")
         if self.domain_bound < rules.SPECIFIED_ACCURACY and not (
             self.profile_name in LOWERED and self.domain_bound_reason.strip()
@@ -114,6 +117,7 @@ def thresholds(params: Params) -> Thresholds:
 def run(params: Params) -> Report:
     if params.profile_name == "faults" and os.environ.get("LEXLOOP_FAULTS") != "1":
         raise StepError("--profile faults lets a model of no worth through: it is for make faults, which sets LEXLOOP_FAULTS=1")
+    check_bounds(params)
     comparison = json.loads((params.comparison / "comparison.json").read_text("utf-8"))
     measured = {"proof": read_proof(params.proof), "data": read_data(params), "citations": read_citations(params)}
     decision = decide(comparison, measured, read_history(params.history), replace(params, as_of=law_day(params)))
@@ -135,6 +139,22 @@ def run(params: Params) -> Report:
     counts = {verdict: verdicts.count(verdict) for verdict in rules.ORDER if verdict in verdicts}
     numbers = {name: row["challenger"] for name, row in decision["metrics"].items()}
     return Report(decision["decision"], decision["mode"], decision["reasons"], counts, numbers)
+
+
+def check_bounds(params: Params) -> None:
+    """StepError where a DAG run came here with less than the installation's profile asks for, whichever way."""
+    if policy.in_run():
+        try:
+            policy.check_params("evaluation.gate", params)
+        except SettingsError as error:
+            raise StepError(str(error)) from error
+
+
+def set_for_this_run(params: Params) -> list[dict[str, Any]]:
+    """[{setting, value, installation, by}] of what a DAG run has other than the installation's profile, and who triggered it."""
+    if not policy.in_run():
+        return []
+    return [each | {"by": params.triggered_by or None} for each in policy.tightened("evaluation.gate", params)]
 
 
 def decide(
@@ -178,6 +198,7 @@ def decide(
             for suite in dict.fromkeys([*domain, *exams])
             if suite in suites and not suites[suite].get("fault")
         },
+        "set_for_this_run": set_for_this_run(params),
         "thresholds": {field.name: getattr(limits, field.name) for field in fields(Thresholds)},
     }
 

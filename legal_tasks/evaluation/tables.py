@@ -129,6 +129,11 @@ def render_decision(decision: Mapping[str, Any]) -> str:
     text += "\n".join(f"- {reason}" for reason in decision["reasons"]) + "\n"
     if decision["domain_bound_reason"]:
         text += f"\nThe bound of the embedded exam is below the specification's: {decision['domain_bound_reason']}\n"
+    for each in decision.get("set_for_this_run", ()):
+        by = f" by {each['by']}" if each["by"] else ""
+        text += (
+            f"\n{each['setting']} was set to {each['value']} for this run{by}; the installation's is {each['installation']}.\n"
+        )
     rows = [[MARKS[rule["verdict"]], rule["name"], rule["sentence"]] for rule in decision["rules"]]
     text += "\n## 规则\n\n" + table(["结论", "规则", "说明"], rows)
     cells = []

@@ -6,12 +6,14 @@ A profile's top-level keys are step names (`training.lora`) with values for that
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent
 PACKAGE = FOLDER.parent
+LONGEST = 2000  # characters of an override
 
 PROFILE_KEYS = {
     "title": "one line for people",
@@ -63,27 +65,52 @@ def load(profile: str) -> dict[str, Any]:
 
 
 def parse_override(text: str) -> tuple[str, str, Any]:
-    """`area.module.field=value` -> (step, field, value); the value is read as YAML."""
+    """`area.module.field=value` -> (step, field, value); the value is read as YAML, without anchors.
+
+    A few anchors could make a value too large to be shown.
+    """
     import yaml
 
+    class Plain(yaml.SafeLoader):
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.AliasEvent):
+                raise yaml.YAMLError("it may not hold the alias of an anchor (*name)")
+            return super().compose_node(parent, index)
+
+    shown = repr(text if len(text) <= 100 else text[:100] + "…")
+    if len(text) > LONGEST:
+        raise SettingsError(f"--set {shown}: at most {LONGEST} characters, got {len(text)}")
     name, equals, raw = text.partition("=")
     parts = name.strip().split(".")
     if not equals or len(parts) != 3:
-        raise SettingsError(f"--set {text!r}: write area.module.field=value, e.g. --set training.lora.epochs=2")
+        raise SettingsError(f"--set {shown}: write area.module.field=value, e.g. --set training.lora.epochs=2")
     step = ".".join(parts[:2])
     if not is_step(step):
-        raise SettingsError(f"--set {text!r}: there is no step {step!r}")
+        from legal_tasks.settings import policy
+
+        near = policy.nearest(step, policy.SETTINGS)
+        raise SettingsError(f"--set {shown}: there is no step {step[:100]!r}{near}")
     try:
-        return step, parts[2], yaml.safe_load(raw)
-    except yaml.YAMLError as error:
-        raise SettingsError(f"--set {text!r}: the value is not valid YAML: {error}") from error
+        return step, parts[2], yaml.load(raw, Plain)  # noqa: S506 - a SafeLoader
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise SettingsError(f"--set {shown}: the value is not valid YAML: {why}") from error
 
 
 def section(profile: str | None, step: str, overrides: list[str]) -> dict[str, Any]:
-    """Values for one step: the profile's, then the overrides'. Names are checked against Params by the caller."""
+    """Values for one step: the profile's, then the overrides'. Names are checked against Params by the caller.
+
+    Inside a DAG run SettingsError also where the run may not have such a value (settings/policy.py).
+    """
     values = dict(load(profile).get(step, {})) if profile else {}
+    given = []
     for text in overrides:
         target, name, value = parse_override(text)
         if target == step:
             values[name] = value
+            given.append(name)
+    if os.environ.get("LEXLOOP_DAG_RUN"):
+        from legal_tasks.settings import policy
+
+        policy.check_section(step, profile, values, given)
     return values
