@@ -27,9 +27,12 @@ SAYINGS = {
     "p95_first_token_s": ("首字时延 P95", "{v}", "须小于 {b}"),
     "success_rate": ("请求成功率", "{v}", "至少 {b}"),
     "cost_cny": ("每月成本", "{v}", "须小于 {b}"),
+    "law in force": ("法律日期", "{v}", "{b}"),
 }
 ROLE = r"(base|champion|challenger|\S+)"
 ROLES = {"base": "原始模型", "champion": "在用模型", "challenger": "候选模型"}
+LAW = r"production \(version (\S+)\) stands for the law of (\S+), this run for the older one of (\S+?)"
+LAW_WORDS = "在用模型（版本 {0}）适用 {1} 的法律，本次运行适用更早的 {2} 的法律"
 # Why something was not measured, as compare and rules say it -> the same in Chinese.
 WHY = (
     (r"the suite (\S+) was not asked", "没有作答试题集 {0}"),
@@ -56,6 +59,8 @@ WHY = (
     (r"(\d+) of the (\d+) items that were asked have no answer", "所出 {1} 题中有 {0} 题没有回答"),
     (r"there is no champion yet, hence no history to fall behind", "尚无在用模型，没有可比的历史"),
     (r"the profile names no card whose cost could be measured", "配置未指定可测成本的显卡"),
+    (LAW + ", as asked for", LAW_WORDS + "，已注明"),
+    (LAW + ": set older_law .*", LAW_WORDS + "：请在触发表单中勾选 older_law，或留空 month"),
     (r"(\S+) on (\S+): no answers", "{0} 在 {1} 上没有回答"),
     (r"(\S+) on (\S+): answered items that the merged model did not", "{0} 在 {1} 上作答了合并模型未作答的题目"),
 )

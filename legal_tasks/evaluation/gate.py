@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from legal_tasks import tracking
-from legal_tasks.evaluation import report, rules
+from legal_tasks.evaluation import law, report, rules
 from legal_tasks.evaluation.citations import judge_answers
 from legal_tasks.evaluation.items import read_lines
 from legal_tasks.evaluation.rules import Rule, Thresholds
@@ -75,6 +75,7 @@ class Params:
     success_bound: Annotated[float, "smallest share of requests that succeed in the load test"] = 0.99
     cost_bound_cny: Annotated[float, "cost of serving for a month stays strictly below this, CNY"] = 2000.0
     card: Annotated[str, "the card whose cost is measured; empty: the profile has none"] = ""
+    older_law: Annotated[bool, "put the law of a month before that of the model in production into production"] = False
     triggered_by: Annotated[str, Runtime("who triggered the run, for the decision")] = ""
 
     def __post_init__(self) -> None:
@@ -120,7 +121,8 @@ def run(params: Params) -> Report:
     check_bounds(params)
     comparison = json.loads((params.comparison / "comparison.json").read_text("utf-8"))
     measured = {"proof": read_proof(params.proof), "data": read_data(params), "citations": read_citations(params)}
-    decision = decide(comparison, measured, read_history(params.history), replace(params, as_of=law_day(params)))
+    served = law.served() if params.history is None else None
+    decision = decide(comparison, measured, read_history(params.history), replace(params, as_of=law_day(params)), served)
     (params.output / "decision.json").write_text(json.dumps(decision, ensure_ascii=False, indent=1) + "\n", "utf-8")
     text = render_decision(decision)
     (params.output / "decision.md").write_text(text, "utf-8")
@@ -157,13 +159,26 @@ def set_for_this_run(params: Params) -> list[dict[str, Any]]:
     return [each | {"by": params.triggered_by or None} for each in policy.tightened("evaluation.gate", params)]
 
 
+def law_rule(day: datetime.date | None, served: tuple[datetime.date, str] | None, allowed: bool) -> list[Rule]:
+    """Only where the run's law is older than production's: whether somebody said that this is wanted."""
+    behind = law.older(day, served)
+    if not behind:
+        return []
+    verdict, said = (rules.PASS, f"{behind}, as asked for") if allowed else (rules.FAIL, f"{behind}: {law.WAY_OUT}")
+    return [Rule("law in force", "law", verdict, said)]
+
+
 def decide(
     comparison: Mapping[str, Any],
     measured: Mapping[str, Any],
     history: Sequence[Mapping[str, Any]] | None,
     params: Params,
+    served: tuple[datetime.date, str] | None = None,
 ) -> dict[str, Any]:
-    """The whole decision from numbers in memory: comparison.json, {proof, data, citations} and the releases so far."""
+    """The whole decision from numbers in memory: comparison.json, {proof, data, citations} and the releases so far.
+
+    `served`: (day of the law, version) of what is in production.
+    """
     limits = thresholds(params)
     suites, pooled = comparison["suites"], comparison.get("domain")
     champion = "champion" in comparison["roles"]
@@ -183,6 +198,7 @@ def decide(
     found.append(rules.contamination_rule(data.get("contamination"), data.get("records")))
     found += rules.proof_rules(proof, limits)
     found.append(rules.cost_rule(proof.get("cost_cny", {}).get(limits.card), limits))
+    found += law_rule(params.as_of, served, params.older_law)
     blocked = [rule for rule in found if rule.verdict not in rules.LETS_THROUGH]
     reasons = [f"{rule.name}: {rule.verdict}: {rule.sentence}" for rule in blocked]
     return {
@@ -198,6 +214,7 @@ def decide(
             for suite in dict.fromkeys([*domain, *exams])
             if suite in suites and not suites[suite].get("fault")
         },
+        "as_of": params.as_of.isoformat() if params.as_of else None,
         "set_for_this_run": set_for_this_run(params),
         "thresholds": {field.name: getattr(limits, field.name) for field in fields(Thresholds)},
     }

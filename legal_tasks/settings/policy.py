@@ -101,6 +101,7 @@ SETTINGS: dict[str, dict[str, str]] = {
     },
     "evaluation.gate": {
         RUN: "as_of triggered_by",
+        FREE: "older_law",  # the form's field of this name says so
         INSTALLATION: "profile_name domain_bound_reason",
         MEASURED: "domain_suite card reason",
         STRICTER: "mode domain_by",
