@@ -25,6 +25,7 @@ from legal_tasks.data import numerals, statutes
 from legal_tasks.data.memory import Memory
 from legal_tasks.data.scan import scan
 from legal_tasks.records import Record
+from legal_tasks.settings import SettingsError, policy
 from legal_tasks.step import StepError, progress, var_folder
 
 if TYPE_CHECKING:
@@ -60,6 +61,14 @@ class Endpoint:
             raise StepError("data.clean.rewrite_model is needed with data.clean.rewrite_url: the model's name at the endpoint")
         if self.parallel < 1 or self.timeout_s <= 0:
             raise StepError("data.clean.rewrite_parallel must be 1 or more, data.clean.rewrite_timeout_s above 0")
+
+
+def bind(key: str, url: str) -> None:
+    """StepError where a DAG run would send a key to another host than the installation's profile names for it."""
+    try:
+        policy.check_host(key, url)
+    except SettingsError as error:
+        raise StepError(str(error)) from error
 
 
 def read_key() -> str:
@@ -142,6 +151,8 @@ class Rewriter:
         import httpx
 
         key = read_key()
+        if key:
+            bind(KEY, self.endpoint.url)
         headers = {"authorization": f"Bearer {key}"} if key else {}
         base = self.endpoint.url.rstrip("/") + "/"
         waiting = iter(records)

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from legal_tasks.settings import SettingsError, policy
 from legal_tasks.step import StepError
 
 Chat = list[dict[str, str]]  # {role, content} each
@@ -40,10 +41,13 @@ class Endpoint:
         """One answer per chat, in order; `tell(done, total)` follows. StepError where the endpoint does not answer."""
         import openai
 
-        done = 0
-        with openai.OpenAI(
-            base_url=self.url, api_key=os.environ.get(self.key_name) or "none", max_retries=RETRIES, timeout=self.timeout_s
-        ) as client:
+        done, key = 0, os.environ.get(self.key_name)
+        if key:
+            try:
+                policy.check_host(self.key_name, self.url)
+            except SettingsError as error:
+                raise StepError(str(error)) from error
+        with openai.OpenAI(base_url=self.url, api_key=key or "none", max_retries=RETRIES, timeout=self.timeout_s) as client:
 
             def one(chat: Chat) -> Answer:
                 messages: Any = list(chat)

@@ -39,14 +39,19 @@ def is_step(name: str) -> bool:
     return len(parts) == 2 and (PACKAGE / parts[0] / f"{parts[1]}.py").is_file()
 
 
-@lru_cache
 def load(profile: str) -> dict[str, Any]:
     """The profile's values; `profile` is a shipped name or the path of a YAML file."""
-    import yaml
-
     path = Path(profile) if profile.endswith((".yaml", ".yml")) else FOLDER / f"{profile}.yaml"
     if not path.is_file():
         raise SettingsError(f"--profile {profile}: no such profile; shipped are {', '.join(profiles())}, or give a YAML file")
+    return _load(profile, path, path.stat().st_mtime_ns)
+
+
+@lru_cache
+def _load(profile: str, path: Path, changed_ns: int) -> dict[str, Any]:
+    """Read once as long as the file does not change: services live longer than that."""
+    import yaml
+
     try:
         values = yaml.safe_load(path.read_text("utf-8")) or {}
     except yaml.YAMLError as error:

@@ -163,3 +163,16 @@ def test_the_key_may_lie_in_a_private_file(seat):
         rewrite.read_key()
     file.chmod(0o600)
     assert rewrite.read_key() == "from-file"
+
+
+def test_a_run_sends_the_key_to_no_host_that_the_installation_does_not_name(seat, serve, monkeypatch):
+    monkeypatch.setenv(rewrite.KEY, "canary-key")
+    monkeypatch.setenv("LEXLOOP_DAG_RUN", "manual__1")
+    monkeypatch.setenv("LEXLOOP_PROFILE", str(seat / "own.yaml"))
+    server = serve(better)
+    (seat / "own.yaml").write_text("data.clean: {rewrite_url: 'https://llm.example/v1', rewrite_model: m}\n", "utf-8")
+    with pytest.raises(StepError, match=f"{rewrite.KEY} is not sent to '127.0.0.1'"):
+        go(seat, "one", rewrite_url=server.url, rewrite_model="m")
+    assert not server.asked
+    (seat / "own.yaml").write_text(f"data.clean: {{rewrite_url: '{server.url}', rewrite_model: m}}\n", "utf-8")
+    assert go(seat, "two", rewrite_url=server.url, rewrite_model="m")[0].rewritten["rewritten"] == 3

@@ -103,3 +103,21 @@ def test_an_endpoint_that_does_not_answer_is_named_with_its_address(world):
     error = json.dumps({"error": {"message": "no such model", "type": "x", "param": None, "code": None}})
     with http_server(lambda *_: (404, error)) as (port, _), pytest.raises(StepError, match=f"http://127.0.0.1:{port}/v1 did not"):
         evaluate(world, port, ("refusal",))
+
+
+def test_a_run_sends_the_key_to_no_host_that_the_installation_does_not_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("LEXLOOP_ENDPOINT_API_KEY", "k-123")
+    monkeypatch.setenv("LEXLOOP_DAG_RUN", "manual__1")
+    profile = tmp_path / "own.yaml"
+    monkeypatch.setenv("LEXLOOP_PROFILE", str(profile))
+    chat = [{"role": "user", "content": "问"}]
+    with serve("答") as (named, welcome), serve("答") as (other, seen):
+        profile.write_text(
+            f"evaluation.harness: {{endpoint: 'http://127.0.0.1:{named}/v1', endpoint_model: m}}\n", encoding="utf-8"
+        )
+        assert [answer.text for answer in Endpoint(f"http://127.0.0.1:{named}/v1", "m").ask([chat], 8)] == ["答"]
+        with pytest.raises(StepError, match="LEXLOOP_ENDPOINT_API_KEY is not sent to '127.0.0.1'"):
+            Endpoint(f"http://127.0.0.1:{other}/v1", "m").ask([chat], 8)
+        monkeypatch.delenv("LEXLOOP_ENDPOINT_API_KEY")
+        Endpoint(f"http://127.0.0.1:{other}/v1", "m").ask([chat], 8)  # nothing to give away
+    assert len(welcome) == 1 and len(seen) == 1
