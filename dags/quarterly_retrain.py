@@ -16,8 +16,7 @@ that was not.
 index alone, with what comes after it).
 """
 
-from airflow.sdk import Param
-from retraining import BASES, PARAMS, build
+from retraining import BASES, build, recompute_field
 
 REBUILT = ("collect", "clean", "check", "split")
 
@@ -28,10 +27,8 @@ dag = build(
     doc=__doc__,
     description="The quarterly loop: the monthly one with its data rebuilt from all sources",
     params={
-        "recompute": Param(
-            list(REBUILT),
-            **PARAMS["recompute"].schema,
-            description="Tasks to do again although their result is there; the data's, unless you say otherwise.",
+        "recompute": recompute_field(
+            list(REBUILT), "Tasks to do again although their result is there; the data's, unless you say otherwise."
         ),
         "bases": BASES,
     },

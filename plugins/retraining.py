@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import candidates
@@ -18,79 +17,97 @@ from due_dates import DueDates
 from steps import MACROS, OWNER, close_tracking, step
 from turns import begin, take_turn
 
-TASKS = (
-    *("collect", "clean", "check", "split", "train", "merge"),
-    *("evaluate", "compress", "compare", "prove", "gate", "release"),
-)
-SETTINGS = Path(__file__).resolve().parents[1] / "legal_tasks" / "settings"
+from legal_tasks.settings import form, policy
+from legal_tasks.settings.typed import LONGEST
+
 CANDIDATE = {
     "weight_rule": "upstream",  # what stands further down comes first, so that one candidate is done early
     "map_index_template": "{{ base_name(ti) }}",
 }
-PROFILES = sorted(path.stem for path in SETTINGS.glob("*.yaml"))
 
 
-def optional(kind: str, title: str, text: str, section: str, default: str | None = None, **bounds: float) -> Param:
-    """A field that keeps the profile's value while it is empty."""
-    text += " Empty: the profile's value."
-    return Param(default, type=["null", kind], title=title, description=text, section=section, **bounds)
+def text_field(title: str, text: str, section: str, default: str | None = None, **schema: Any) -> Param:
+    """A field that may stay empty. Airflow shows `description_md` where there is no plain description."""
+    return Param(default, type=["null", "string"], title=title, description_md=text, section=section, **schema)
+
+
+def number_field(field: form.Field) -> Param:
+    """A number as text, which Airflow's own number field would change without a word (`2e-4` became 1).
+
+    A number of the API is taken as well; with `examples` the page shows one line of text for both.
+    """
+    return Param(
+        None,
+        type=["null", "string", "number"],
+        pattern=field.kind.pattern,
+        maxLength=LONGEST,
+        examples=list(field.examples),
+        title=field.title,
+        description_md=field.words(),
+        section=field.section,
+    )
+
+
+def switch(title: str, text: str) -> Param:
+    return Param(False, type="boolean", title=title, description_md=text, section="Run")
+
+
+def recompute_field(default: list[str], text: str) -> Param:
+    """An emptied list is `null` in Airflow's form."""
+    return Param(
+        default,
+        type=["null", "array"],
+        items={"type": "string", "enum": list(form.TASKS)},
+        examples=list(form.TASKS),
+        title="Recompute",
+        section="Run",
+        description_md=text,
+    )
 
 
 PARAMS = {
     "profile": Param(
-        os.environ.get("LEXLOOP_PROFILE", "small"),
+        policy.installation(),
         type="string",
-        enum=PROFILES,
+        enum=policy.offered(),
         title="Profile",
         section="Run",
-        description="The seat: which settings file gives the values below. Scheduled runs take LEXLOOP_PROFILE.",
+        description_md="The settings file that gives the values below. Others than this installation's "
+        f"(`{policy.installation()}`) are offered where they judge a model in the same way.",
     ),
-    "sources": optional(
-        "string",
+    "sources": text_field(
         "Sources",
-        "A YAML that lists the sources, or `embedded` for the small world. Scheduled runs take LEXLOOP_SOURCES.",
+        "A YAML that lists the sources, or `embedded` for the small world. Empty: what the profile says, or `embedded`.",
         "Run",
         os.environ.get("LEXLOOP_SOURCES"),
     ),
-    "base": optional("string", "Base model", "`embedded`, `embedded-small`, a folder, or a name on the hub.", "Run"),
-    "recompute": Param(
-        [],
-        type="array",
-        items={"type": "string", "enum": list(TASKS)},
-        examples=list(TASKS),
-        title="Recompute",
-        section="Run",
-        description="Tasks to do again although their result is there.",
+    "base": text_field(
+        "Base model", "`embedded`, `embedded-small`, a folder, or a name on the hub. Empty: the profile's.", "Run"
     ),
+    "month": text_field(
+        "Month",
+        "The month that the run stands for, as `2026-10`: the law of its first day counts. Empty: the month in which the run is "
+        "due.",
+        "Run",
+        pattern=r"^\s*[0-9]{4}-(0[1-9]|1[0-2])\s*$",
+    ),
+    "older_law": switch(
+        "Older law",
+        "This run may put the law of an earlier month into production than what serves now. Without it such a run is refused.",
+    ),
+    "recompute": recompute_field([], "Tasks to do again although their result is there."),
     "overrides": Param(
         [],
-        type="array",
-        items={"type": "string", "pattern": r"^\w+\.\w+\.\w+=.*$"},
+        type=["null", "array"],
+        items={"type": "string", "maxLength": form.LONGEST},
+        maxItems=form.MOST,
         title="Overrides",
         section="Run",
-        description="Any other setting, as area.module.field=value, one per line.",
+        description_md="Any other setting, as `area.module.field=value`, one per line. What is measured, what runs code and what "
+        "sends a key is the installation's; bounds can only be made tighter (docs/settings.md).",
     ),
-    "uses_period": Param(
-        False,
-        type="boolean",
-        title="Stands for the month",
-        section="Run",
-        description="This run is the month's: the scheduled one skips, unless this one fails.",
-    ),
-    "lora_r": optional("integer", "LoRA rank", "Rank r of the update matrices.", "LoRA", minimum=1, maximum=512),
-    "lora_alpha": optional("integer", "LoRA alpha", "Scale of the update: alpha / r.", "LoRA", minimum=1, maximum=1024),
-    "lora_dropout": optional("number", "LoRA dropout", "Share of inputs dropped in training.", "LoRA", minimum=0, maximum=0.9),
-    "learning_rate": optional("number", "Learning rate", "Peak learning rate.", "Training", exclusiveMinimum=0, maximum=1),
-    "epochs": optional("number", "Epochs", "Passes over the training set.", "Training", exclusiveMinimum=0, maximum=100),
-    "batch_size": optional("integer", "Batch", "Records per step and device.", "Training", minimum=1, maximum=1024),
-    "seed": optional("integer", "Seed", "Seed of training.", "Training", minimum=0),
-    "domain_bound": optional(
-        "number", "Legal accuracy", "Share of the domain suite that must be right.", "Thresholds", minimum=0, maximum=1
-    ),
-    "general_drop": optional(
-        "number", "General ability", "Largest loss against the base, as a share.", "Thresholds", minimum=0, maximum=1
-    ),
-    "p95_s": optional("number", "P95", "Largest P95 of the first token, seconds.", "Thresholds", exclusiveMinimum=0),
+    "uses_period": switch("Stands for the month", "This run is the month's: the scheduled one skips, unless this one fails."),
+    **{name: number_field(field) for name, field in form.FIELDS.items()},
 }
 
 BASES = Param(
@@ -103,31 +120,20 @@ BASES = Param(
     examples=[candidates.CURRENT, "embedded-small"],
     title="Bases",
     section="Run",
-    description="Bases to train on; the best that passes the gate is released. `current` is the field Base model, or the "
+    description_md="Bases to train on; the best that passes the gate is released. `current` is the field Base model, or the "
     "profile's.",
 )
 
 DATA = {"sources": "data.collect.sources"}
-TRAIN = {
-    "base": "training.lora.base",
-    "lora_r": "training.lora.r",
-    "lora_alpha": "training.lora.alpha",
-    "lora_dropout": "training.lora.dropout",
-    "learning_rate": "training.lora.learning_rate",
-    "epochs": "training.lora.epochs",
-    "batch_size": "training.lora.batch",
-    "seed": "training.lora.seed",
-}
-GATE = {
-    "domain_bound": "evaluation.gate.domain_bound",
-    "general_drop": "evaluation.gate.general_drop",
-    "p95_s": "evaluation.gate.p95_s",
-}
+BASE = {"base": "training.lora.base"}
+TRAIN = BASE | {name: field.setting for name, field in form.FIELDS.items() if field.setting.startswith("training.lora.")}
+GATE = {name: field.setting for name, field in form.FIELDS.items() if field.setting.startswith("evaluation.gate.")}
+GATE["older_law"] = "evaluation.gate.older_law"
 
 
 def build(dag_id: str, *, cron: str, doc: str, description: str, params: dict[str, Param] | None = None) -> DAG:
     """The whole loop as a DAG whose runs are due by `cron`; `params` replace fields of the trigger form or add to it."""
-    form = {**PARAMS, **(params or {})}
+    fields = {**PARAMS, **(params or {})}
     with DAG(
         dag_id=dag_id,
         doc_md=doc,
@@ -139,7 +145,7 @@ def build(dag_id: str, *, cron: str, doc: str, description: str, params: dict[st
         max_active_tasks=1,
         dagrun_timeout=timedelta(hours=48),
         tags=["legal-llm", "retrain"],
-        params=form,
+        params=fields,
         user_defined_macros=MACROS,
         user_defined_filters={"quote": MACROS["quote"]},
         on_success_callback=close_tracking,
@@ -147,7 +153,7 @@ def build(dag_id: str, *, cron: str, doc: str, description: str, params: dict[st
         render_template_as_native_obj=False,
     ) as dag:
         split = add_data()
-        if "bases" in form:
+        if "bases" in fields:
             add_candidates(split)
         else:
             train, gate = add_candidate()
@@ -225,6 +231,7 @@ def add_candidate() -> tuple[Any, Any]:
         "evaluation.gate",
         inputs={"comparison": "compare", "proof": "prove", "data": "clean", "compression": "compress"},
         fields=GATE,
+        arguments={"triggered-by": "{{ triggered_by(dag_run) | quote }}"},
         doc_md="Every rule with its number, interval and bound; pass or refuse.",
     )
     train >> merge >> evaluate >> compress >> compare >> prove >> gate

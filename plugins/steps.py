@@ -19,8 +19,11 @@ from links import MlflowRunLink
 from retries import StepRetry
 from turns import take_turn
 
+from legal_tasks.settings import form, policy
+
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OWNER = "legal-llm"
+TRAINED = "training.lora.base"
 # step -> secret of the worker's environment that it needs here; elsewhere a place's `secrets` name it
 KEYS = {
     "data.clean": "LEXLOOP_REWRITE_KEY",
@@ -45,13 +48,20 @@ def chosen(ti: Any, name: str) -> str:
 
 
 def overrides(params: Any, fields: dict[str, str], ti: Any) -> str:
-    """`--set` options for the fields of the trigger form that were filled in (Jinja macro); a candidate has its own base."""
-    words = [word for text in params.get("overrides") or [] for word in ("--set", text)]
+    """`--set` options for the fields of the trigger form that were filled in (Jinja macro); a candidate has its own base.
+
+    A base among the overrides is the base of every step that needs one.
+    """
+    given = list(params.get("overrides") or [])
+    words = [word for text in given for word in ("--set", text)]
     own = candidates.of(ti) if "base" in fields else None
-    for name, setting in fields.items():
-        value = own["given"] if own and name == "base" else params.get(name)
-        if value not in (None, "", []):
-            words += ["--set", f"{setting}={json.dumps(value, ensure_ascii=False)}"]
+    values = {name: params.get(name) for name in fields}
+    if "base" in fields:
+        values["base"] = own["given"] if own else values["base"]
+        if not values["base"] and fields["base"] != TRAINED:
+            values["base"] = policy.override_of(given, TRAINED)
+    for setting, value in form.settings_of(values, fields).items():
+        words += ["--set", f"{setting}={json.dumps(value, ensure_ascii=False)}"]
     return " ".join(shlex.quote(word) for word in words)
 
 
@@ -61,11 +71,13 @@ def recompute(params: Any, task_id: str) -> str:
 
 
 def first_day(dag_run: Any) -> str:
-    """First day of the month, Asia/Shanghai, that a run belongs to (Jinja macro): the date whose law counts."""
-    import pendulum
+    """First day of the month, Asia/Shanghai, that a run stands for (Jinja macro): the date whose law counts."""
+    return form.first_day(form.month_of(getattr(dag_run, "conf", None), dag_run.run_after)).isoformat()
 
-    moment = pendulum.instance(dag_run.run_after).in_timezone("Asia/Shanghai")
-    return moment.start_of("month").to_date_string()
+
+def triggered_by(dag_run: Any) -> str:
+    """User who triggered a run, as far as Airflow knows (Jinja macro); no name can be taken for an option."""
+    return (getattr(dag_run, "triggering_user_name", None) or "").lstrip("-")
 
 
 def close_tracking(context: Any) -> None:
@@ -100,6 +112,7 @@ MACROS = {
     "overrides": overrides,
     "recompute": recompute,
     "first_day": first_day,
+    "triggered_by": triggered_by,
     "chosen": chosen,
     "base_name": candidates.base_name,
     "candidates": candidates.candidates,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -59,6 +59,11 @@ class Field:
             way = "higher" if self.bound().who == policy.HIGHER else "lower"
             text += f" Only a **{way}** value than this installation's ({own}) is taken: what is looser takes two people."
         return text
+
+
+def names(dag_id: str) -> tuple[str, ...]:
+    """The fields of a retrain's form."""
+    return (*FIELDS, *OTHERS, *((BASES,) if dag_id == QUARTERLY else ()))
 
 
 def profiles() -> list[str]:
@@ -117,14 +122,15 @@ FIELDS = {
 }
 OTHERS = ("profile", "sources", "base", "month", "older_law", "recompute", "overrides", "uses_period")
 BASES = "bases"
+MONTHLY, QUARTERLY = "monthly_retrain", "quarterly_retrain"
 BOOLEANS = ("older_law", "uses_period")
 
 
-def check(conf: Any, names: Iterable[str] = (*FIELDS, *OTHERS), today: datetime.date | None = None) -> list[str]:
+def check(conf: Any, dag_id: str = MONTHLY, today: datetime.date | None = None) -> list[str]:
     """What is wrong with a run's conf, a sentence each that begins with the field; nothing where it may run."""
     if not isinstance(conf, Mapping):
         return [f"conf: must be an object of the form's fields, got {type(conf).__name__}"]
-    wrong = [*_unknown(conf, list(names)), *_unreadable(conf)]
+    wrong = [*_unknown(conf, list(names(dag_id))), *_unreadable(conf)]
     if wrong:  # nothing below looks at a field that cannot be shown
         return wrong
     for name, value in conf.items():
@@ -223,7 +229,7 @@ def parse_month(text: str, today: datetime.date | None = None) -> str:
 def month_of(conf: Mapping[str, Any] | None, moment: datetime.datetime) -> str:
     """YYYY-MM that a run stands for: its field `month`, else the month of `moment` (with a zone) in Asia/Shanghai."""
     given = (conf or {}).get("month")
-    return parse_month(given, moment.astimezone(ZONE).date()) if given else f"{moment.astimezone(ZONE):%Y-%m}"
+    return parse_month(given) if given else f"{moment.astimezone(ZONE):%Y-%m}"
 
 
 def first_day(month: str) -> datetime.date:
@@ -235,7 +241,7 @@ def settings_of(params: Mapping[str, Any], fields: Mapping[str, str]) -> dict[st
     found = {}
     for name, setting in fields.items():
         value = params.get(name)
-        if value in (None, "", []):
+        if value is False or value in (None, "", []):
             continue
         try:
             found[setting] = FIELDS[name].kind.parse(value) if name in FIELDS else value

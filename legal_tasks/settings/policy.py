@@ -294,6 +294,15 @@ def check_overrides(overrides: Sequence[str], profile: str | None = None) -> lis
     return wrong or _other_bases(values, profile)
 
 
+def override_of(overrides: Sequence[str], setting: str) -> Any:
+    """What the last override of a setting says, as YAML reads it; None without one."""
+    found = None
+    for text in overrides:
+        step, name, value = settings.parse_override(text)
+        found = value if f"{step}.{name}" == setting else found
+    return found
+
+
 def read(step: str, name: str, value: Any) -> tuple[Setting, Any]:
     """(the setting, its value as the step's Params have it); SettingsError where it does not fit."""
     from legal_tasks.step import StepError, convert

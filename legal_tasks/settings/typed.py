@@ -84,7 +84,7 @@ class Kind:
             if value != int(value):
                 raise TypedError(f"must be a whole number, got {_said(given)}")
             return int(value)
-        return float(value)
+        return given if isinstance(given, int) and value == given else float(value)
 
     def _of_number(self, given: Any) -> Decimal:
         if isinstance(given, int) and abs(given) > 10**30:  # too large for a float, and to be shown

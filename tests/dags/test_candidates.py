@@ -27,9 +27,9 @@ class Task:
 def form(**values):
     return {**PARAMS, **values}
 
-def words(params, map_index=-1):
+def words(params, map_index=-1, fields=TRAIN):
     ti = Task(map_index, {("bases", -1): candidates.list_bases(params)})
-    return shlex.split(steps.overrides(params, TRAIN, ti))
+    return shlex.split(steps.overrides(params, fields, ti))
 """
 
 
@@ -63,6 +63,27 @@ print(json.dumps([words(params), words(params, 0), words(params, 1)]))
 """)
     assert monthly == current == ["--set", "training.lora.base=embedded", "--set", "training.lora.r=8"]
     assert other == [*monthly[:2], "--set", 'training.lora.base="embedded-small"', *monthly[2:]]
+
+
+def test_a_base_among_the_overrides_is_the_base_of_the_comparison_too(ask):
+    monthly, current, other = ask("""
+params = form(bases=["current", "embedded-small"], overrides=["training.lora.base=/m/a"])
+print(json.dumps([words(params, index, {"base": "evaluation.harness.base"}) for index in (-1, 0, 1)]))
+""")
+    assert monthly == current == ["--set", "training.lora.base=/m/a", "--set", 'evaluation.harness.base="/m/a"']
+    assert other[-1] == 'evaluation.harness.base="embedded-small"'
+
+
+def test_what_was_typed_reaches_the_step_as_the_number_that_was_meant(ask):
+    found = ask("""
+params = form(learning_rate="2e-4", epochs="3", batch_size=" 16 ", seed=None, lora_dropout="")
+gate = form(domain_bound="80 %", general_drop="2 个百分点", p95_s="900 ms", older_law=False)
+from retraining import GATE
+print(json.dumps([words(params), words(gate, fields=GATE), words(form(older_law=True), fields=GATE)]))
+""")
+    assert found[0][1::2] == ["training.lora.learning_rate=0.0002", "training.lora.epochs=3.0", "training.lora.batch=16"]
+    gate = ["evaluation.gate.domain_bound=0.8", "evaluation.gate.general_drop=0.02", "evaluation.gate.p95_s=0.9"]
+    assert sorted(found[1][1::2]) == sorted(gate) and found[2] == ["--set", "evaluation.gate.older_law=true"]
 
 
 def test_a_candidates_task_takes_its_own_results_and_those_of_the_whole_run(ask):

@@ -84,8 +84,49 @@ def test_the_dag_files_parse_fast_and_import_no_torch(parsed):
 
 def test_the_trigger_form_is_typed_described_and_sectioned(dag):
     for name, param in dag["params"].items():
-        assert param["description"] and param["schema"].get("section") and param["schema"].get("type"), name
-    assert dag["params"]["epochs"]["schema"]["exclusiveMinimum"] == 0
+        # Airflow's page shows the Markdown only where there is no plain description.
+        assert param["schema"]["description_md"] and not param["description"], name
+        assert param["schema"].get("section") and param["schema"].get("title") and param["schema"].get("type"), name
+
+
+def test_what_may_stay_empty_is_not_required(dag):
+    """What Airflow's page marks as required: a type without null (an emptied list, too, is null there)."""
+    required = {name for name, param in dag["params"].items() if "null" not in param["schema"]["type"]}
+    assert required == {"profile", "older_law", "uses_period"} | ({"bases"} & dag["params"].keys())
+
+
+def test_numbers_are_lines_of_text_that_take_what_is_typed_and_the_apis_numbers(dag):
+    from legal_tasks.settings import form
+
+    for name, field in form.FIELDS.items():
+        schema = dag["params"][name]["schema"]
+        # Without examples the page shows six lines for a field of two types, and reads what is typed as JSON.
+        assert schema["examples"] == list(field.examples) and schema["type"] == ["null", "string", "number"]
+    said = dag["params"]["learning_rate"]["schema"]["description_md"]
+    assert "Empty = small: 3e-3; chatglm3_6b, llama2_7b, qwen3_8b: 2e-4." in said
+    assert "faults" not in json.dumps(dag["params"])
+
+
+def test_airflows_own_check_takes_what_the_parser_takes_and_refuses_what_is_no_number(orchestrate):
+    found = orchestrate("""
+import json, retraining
+from airflow.sdk.definitions.param import ParamsDict
+from airflow.sdk.exceptions import ParamValidationError
+def takes(name, value):
+    try:
+        ParamsDict({name: retraining.PARAMS[name]})[name] = value
+    except ParamValidationError:
+        return False
+    return True
+good = [(name, value) for name, field in retraining.form.FIELDS.items()
+        for value in (None, *field.examples, field.kind.parse(field.examples[0]))]
+good += [("domain_bound", "80％"), ("domain_bound", "75"), ("general_drop", "2 个百分点"), ("p95_s", 0.9)]
+good += [("learning_rate", "２e-4"), ("month", "2026-10"), ("recompute", None), ("overrides", None)]
+bad = [(name, value) for name in retraining.form.FIELDS for value in ("much", True, [1], "1" * 41)]
+bad += [("profile", "faults"), ("month", "October"), ("recompute", ["gate "]), ("older_law", None)]
+print(json.dumps([[each for each in good if not takes(*each)], [each for each in bad if takes(*each)]]))
+""")
+    assert found == [[], []]
 
 
 def test_every_task_calls_a_module_that_exists_with_options_that_it_has(dag, repository):
