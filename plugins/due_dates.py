@@ -56,6 +56,10 @@ class DueDates(CronTriggerTimetable):
         due = self.choose(pendulum.now("UTC"), paused, planned and pendulum.instance(planned), last)
         return DagRunInfo.interval(due, due)
 
+    def newest(self, now: Any) -> Any:
+        """The newest due date that has passed: the one that is made up for."""
+        return self._align_to_prev(now)
+
     def choose(self, now: Any, paused: bool, planned: Any, last: Any) -> Any:
         """The next due date, given the plan so far and the last scheduled run's date (all times with a zone)."""
         coming = self._align_to_next(now)

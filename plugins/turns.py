@@ -19,6 +19,9 @@ from typing import Any
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from due_dates import ZONE
 
+from legal_tasks.evaluation import law
+from legal_tasks.settings import form
+
 AT_WORK = ["running"]
 POLL_S = 5.0
 WAIT_S = 24 * 3600.0
@@ -108,10 +111,14 @@ def show_waiting(place: Path, task_id: str, holder: str) -> None:
 
 
 def begin(context: Any) -> None:
-    """Before the first task: is this month's run somebody else's? Then take the turn."""
+    """Before the first task: may it run as it was triggered, is this month's run somebody else's? Then take the turn."""
     run = context["dag_run"]
-    scheduled = str(getattr(run.run_type, "value", run.run_type)) in ("scheduled", "backfill")
-    month = month_of(run.run_after)
+    kind = str(getattr(run.run_type, "value", run.run_type))
+    scheduled = kind in ("scheduled", "backfill")
+    if kind == "scheduled":
+        skip_if_passed(context)
+    refuse_if_not_allowed(context["ti"].dag_id, run)
+    month = form.month_of(run.conf, run.run_after)
     if scheduled:
         skip_if_done(context, month)
         if context["ti"].dag_id != QUARTERLY and int(month[5:]) in QUARTER_MONTHS:
@@ -123,11 +130,35 @@ def begin(context: Any) -> None:
             _write(path, {"dag_id": context["ti"].dag_id, "run_id": run.run_id})
 
 
-def month_of(moment: Any) -> str:
-    """YYYY-MM in Asia/Shanghai."""
+def refuse_if_not_allowed(dag_id: str, run: Any) -> None:
+    """Whatever way the run was triggered: AirflowFailException where its conf could not have been filled in, or has older law."""
+    conf = run.conf or {}
+    wrong = form.check(conf, dag_id)
+    if not wrong and not conf.get("older_law"):
+        behind = law.older(form.first_day(form.month_of(conf, run.run_after)), law.served(var() / "release.sqlite"))
+        wrong = [f"month: {behind}: {law.WAY_OUT}"] if behind else []
+    if wrong:
+        raise AirflowFailException("refused, before any data: " + "; ".join(wrong) + ". Trigger a new run")
+
+
+def skip_if_passed(context: Any) -> None:
+    """Skip a scheduled run of a date that the timetable would not make up for: a newer one has passed since.
+
+    A database from long ago plans such a date, and whoever switches the DAG on before the plan is made anew starts it.
+    A run that somebody cleared is wanted.
+    """
     import pendulum
 
-    return pendulum.instance(moment).in_timezone(ZONE).format("YYYY-MM")
+    run, timetable = context["dag_run"], getattr(context.get("dag"), "timetable", None)
+    if getattr(run, "clear_number", 0) or not hasattr(timetable, "newest"):
+        return
+    newest = timetable.newest(pendulum.now("UTC"))
+    if run.run_after < newest:
+        due, month = (pendulum.instance(each).in_timezone(ZONE) for each in (newest, run.run_after))
+        raise AirflowSkipException(
+            f"this run was due on {month:YYYY-MM-DD}, and {due:YYYY-MM-DD} has passed since: it is not made up for. To do it all "
+            f"the same, trigger a run with month = {month:YYYY-MM}"
+        )
 
 
 def skip_if_done(context: Any, month: str) -> None:

@@ -1,5 +1,7 @@
 """One retrain at a time, and one per period, as the tasks' first act settles it (Airflow's answers come from a table)."""
 
+import json
+
 HEAD = """
 import json, threading, time
 from types import SimpleNamespace
@@ -18,10 +20,11 @@ class Airflow:  # what a task can ask: which runs exist, in which state; which D
     def get_dag(self, dag_id):
         return SimpleNamespace(is_paused=dag_id in self.paused)
 
-def context(airflow, run_id, kind="manual", day="2026-11-01", **params):
+def context(airflow, run_id, kind="manual", day="2026-11-01", now=None, cleared=0, **params):
     date = pendulum.parse(day + " 03:00", tz="Asia/Shanghai")
-    run = SimpleNamespace(run_id=run_id, run_type=kind, run_after=date, logical_date=date)
-    return {"ti": airflow, "dag_run": run, "params": params}
+    run = SimpleNamespace(run_id=run_id, run_type=kind, run_after=date, logical_date=date, conf=params, clear_number=cleared)
+    timetable = None if now is None else SimpleNamespace(newest=lambda _: pendulum.parse(now + " 03:00", tz="Asia/Shanghai"))
+    return {"ti": airflow, "dag_run": run, "params": params, "dag": SimpleNamespace(timetable=timetable)}
 
 def outcome(context):
     try:
@@ -117,3 +120,101 @@ print(json.dumps([untold, told, next_month, failed]))
 """
     )
     assert seen[0] == "s1" and "hand" in seen[1] and "AirflowSkipException" in seen[1] and seen[2:] == ["s3", "s4"]
+
+
+def test_a_run_whose_conf_could_not_have_been_filled_in_is_refused_before_data(orchestrate):
+    seen = orchestrate(
+        HEAD
+        + """
+airflow = Airflow("monthly_retrain", [])
+said = [outcome(context(airflow, "r", **conf)) for conf in (
+    {"learning_rat": 1}, {"overrides": ["evaluation.gate.general_drop=1"]}, {"p95_s": 1e9}, {"profile": "/tmp/x.yaml"},
+    {"bases": ["current"]}, {"month": "2999-01"})]
+said.append(outcome(context(Airflow("quarterly_retrain", []), "q", bases=["current"], general_drop="2 points")))
+said.append((turns.folder() / "retrain.json").read_text())
+print(json.dumps(said))
+"""
+    )
+    assert all(one.startswith("AirflowFailException: refused, before any data: ") for one in seen[:6])
+    for one, named in zip(
+        seen,
+        ("did you mean learning_rate", "evaluation.gate.general_drop=1", "p95_s", "profile", "'bases'", "the future"),
+        strict=False,
+    ):
+        assert named in one
+    assert seen[6] == "q" and json.loads(seen[7])["run_id"] == "q"
+
+
+def test_the_month_of_the_form_is_what_a_run_stands_for(orchestrate):
+    seen = orchestrate(
+        HEAD
+        + """
+import steps
+runs = [{"dag_id": "monthly_retrain", "run_id": "hand", "state": "success"}]
+airflow = Airflow("monthly_retrain", runs)
+hand = context(airflow, "hand", "manual", "2026-11-20", uses_period=True, month="2026-10")
+outcome(hand)
+later = context(airflow, "x", "manual", "2026-11-20")
+night = pendulum.datetime(2026, 10, 31, 17)   # the first of November in Shanghai
+print(json.dumps([
+    outcome(context(airflow, "s1", "scheduled", "2026-10-01")), outcome(context(airflow, "s2", "scheduled", "2026-11-01")),
+    steps.first_day(hand["dag_run"]), steps.first_day(later["dag_run"]), steps.first_day(SimpleNamespace(run_after=night))]))
+"""
+    )
+    assert "AirflowSkipException: the run of 2026-10 is hand" in seen[0] and seen[1] == "s2"
+    assert seen[2:] == ["2026-10-01", "2026-11-01", "2026-11-01"]
+
+
+RELEASED = """
+from legal_tasks.serving.state import Database
+database = Database(turns.var() / "release.sqlite")
+folder = turns.var() / "decision"
+folder.mkdir()
+(folder / "decision.json").write_text(json.dumps({"as_of": "2026-11-01"}))
+model = {"digest": "d" * 64, "path": str(folder), "version": "7", "decision": str(folder)}
+database.record("released", "test", database.intend(model).revision, actual=model)
+"""
+
+
+def test_the_run_of_an_older_month_than_productions_law_has_to_say_so(orchestrate):
+    seen = orchestrate(
+        HEAD
+        + """
+airflow = Airflow("monthly_retrain", [])
+none_yet = outcome(context(airflow, "a", month="2026-10"))
+"""
+        + RELEASED
+        + """
+print(json.dumps([none_yet, outcome(context(airflow, "b", month="2026-10")), outcome(context(airflow, "c", day="2026-10-20")),
+    outcome(context(airflow, "d", month="2026-10", older_law=True)), outcome(context(airflow, "e"))]))
+"""
+    )
+    assert seen[0] == "a" and seen[3:] == ["d", "e"]
+    assert all("2026-11-01" in said and "older_law" in said and said.startswith("AirflowFail") for said in seen[1:3])
+
+
+def test_a_scheduled_run_of_a_date_that_is_not_made_up_for_skips_with_the_way_to_do_it(orchestrate):
+    seen = orchestrate(
+        HEAD
+        + """
+airflow = Airflow("monthly_retrain", [], ["quarterly_retrain"])
+print(json.dumps([
+    outcome(context(airflow, "stale", "scheduled", "2026-09-01", now="2026-11-01")),
+    outcome(context(airflow, "made up for", "scheduled", "2026-11-01", now="2026-11-01")),
+    outcome(context(airflow, "cleared", "scheduled", "2026-09-01", now="2026-11-01", cleared=1)),
+    outcome(context(airflow, "backfill", "backfill", "2026-09-01", now="2026-11-01"))]))
+"""
+    )
+    assert "AirflowSkipException: this run was due on 2026-09-01, and 2026-11-01 has passed" in seen[0]
+    assert "month = 2026-09" in seen[0] and seen[1:] == ["made up for", "cleared", "backfill"]
+
+
+def test_the_timetable_names_the_newest_date_that_has_passed(orchestrate):
+    seen = orchestrate("""
+import json, pendulum
+from due_dates import DueDates
+monthly = DueDates("0 3 1 * *", dag_id="monthly_retrain")
+moments = [pendulum.parse(text, tz="Asia/Shanghai") for text in ("2026-11-28 10:00", "2026-11-01 02:59")]
+print(json.dumps([str(monthly.newest(moment)) for moment in moments]))
+""")
+    assert seen == ["2026-10-31 19:00:00+00:00", "2026-09-30 19:00:00+00:00"]
