@@ -130,7 +130,7 @@ def check(conf: Any, dag_id: str = MONTHLY, today: datetime.date | None = None) 
     """What is wrong with a run's conf, a sentence each that begins with the field; nothing where it may run."""
     if not isinstance(conf, Mapping):
         return [f"conf: must be an object of the form's fields, got {type(conf).__name__}"]
-    wrong = [*_unknown(conf, list(names(dag_id))), *_unreadable(conf)]
+    wrong = [*unknown(conf, list(names(dag_id))), *_unreadable(conf)]
     if wrong:  # nothing below looks at a field that cannot be shown
         return wrong
     for name, value in conf.items():
@@ -154,7 +154,8 @@ def _base_of(conf: Mapping[str, Any]) -> list[str]:
     return [f"training.lora.base={json.dumps(base, ensure_ascii=False)}"] if isinstance(base, str) and base else []
 
 
-def _unknown(conf: Mapping[str, Any], names: list[str]) -> list[str]:
+def unknown(conf: Mapping[str, Any], names: list[str]) -> list[str]:
+    """A sentence for each field that a form does not have, with the nearest ones."""
     found = []
     for key in list(conf)[:MOST]:
         if key not in names:
