@@ -19,7 +19,7 @@ from datetime import timedelta
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, Param
 from airflow.timetables.trigger import CronTriggerTimetable
-from steps import OWNER, REPOSITORY, environment, python
+from steps import MACROS, OWNER, REPOSITORY, environment, python
 
 PARTS = {
     "store": "Artifacts by age and size, and abandoned checkpoints.",
@@ -35,11 +35,12 @@ def number(default: float | None, title: str, text: str) -> Param:
     return Param(default, type=kinds, minimum=0, title=title, description=text)
 
 
+# Quoted although the form takes numbers only: a run's conf comes from elsewhere, too. With = so that none becomes an option.
 OPTIONS = (
-    "{{ '--dry-run' if params.dry_run else '' }} --older-than-days {{ params.older_than_days }} "
-    "--ledger-months {{ params.ledger_months }} --keep-days {{ params.keep_days }} "
-    "{{ '--keep-gib %s' % params.keep_gib if params.keep_gib is not none else '' }} "
-    "{{ '--documents-gib %s' % params.documents_gib if params.documents_gib is not none else '' }}"
+    "{{ '--dry-run' if params.dry_run else '' }} --older-than-days={{ params.older_than_days | quote }} "
+    "--ledger-months={{ params.ledger_months | quote }} --keep-days={{ params.keep_days | quote }} "
+    "{{ '--keep-gib=' ~ params.keep_gib | quote if params.keep_gib is not none else '' }} "
+    "{{ '--documents-gib=' ~ params.documents_gib | quote if params.documents_gib is not none else '' }}"
 )
 
 with DAG(
@@ -52,6 +53,7 @@ with DAG(
     max_active_tasks=1,
     dagrun_timeout=timedelta(hours=6),
     tags=["legal-llm", "operations"],
+    user_defined_filters={"quote": MACROS["quote"]},
     params={
         "dry_run": Param(False, type="boolean", title="Dry run", description="Only say what would go, and the bytes."),
         "older_than_days": number(90, "Older than, days", "Artifacts that were not used for so long go."),

@@ -40,3 +40,23 @@ def test_housekeeping_does_each_part_with_options_that_exist_and_no_password(dag
         options = re.findall(r"--[a-z-]+", task["command"].split("legal_tasks.gc")[1])
         assert {"--dry-run", "--older-than-days", "--keep-gib", "--ledger-months", "--keep-days"} <= set(options)
         assert plain.startswith(f" --parts {task['id']}") and "canary" not in str(task)
+
+
+def test_what_somebody_puts_into_a_run_s_conf_is_one_word_of_the_command_and_no_command(orchestrate):
+    words = orchestrate("""
+import json, subprocess
+import housekeeping
+task = housekeeping.dag.get_task("store")
+smuggled = "1; echo gone $(echo gone) `echo gone` ' --store /"
+params = {"dry_run": True, "older_than_days": smuggled, "ledger_months": 12, "keep_days": 400,
+          "keep_gib": smuggled, "documents_gib": None}
+text = task.render_template(task.bash_command, {"params": params}, housekeeping.dag.get_template_env())
+argv = text.split("legal_tasks.gc", 1)[1]
+said = subprocess.run(["bash", "-c", "printf '%s\\\\n' " + argv], text=True, capture_output=True)
+print(json.dumps(said.stdout.splitlines()))
+""")
+    smuggled = "1; echo gone $(echo gone) `echo gone` ' --store /"
+    assert words == [
+        *("--parts", "store", "--dry-run", f"--older-than-days={smuggled}", "--ledger-months=12", "--keep-days=400"),
+        f"--keep-gib={smuggled}",
+    ]
