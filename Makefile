@@ -3,11 +3,11 @@ PYTHON ?= python3.11
 ENV_DIR := $(or $(LEXLOOP_ENV_DIR),$(CURDIR)/var/env)
 ORCHESTRATOR := $(ENV_DIR)/orchestrator/bin/python
 ML := $(ENV_DIR)/ml/bin/python
-PROFILE ?= small
+PROFILE ?= $(or $(LEXLOOP_PROFILE),small)
 SOURCES ?=
 ARGS ?=
 export PYTHONPATH := $(CURDIR)
-# The seat: its profile says in which place each step runs (section `where`, plugins/places.py).
+# The seat: its profile says where each step runs (plugins/places.py) and what no run may loosen (docs/settings.md).
 export LEXLOOP_PROFILE ?= $(PROFILE)
 # Airflow's database: empty for SQLite or what was chosen before, postgres for a server of our own (legal_tasks/postgres.py).
 DB ?=

@@ -23,6 +23,7 @@ from typing import Any
 from legal_tasks import notes as noted
 from legal_tasks import services, settings
 from legal_tasks.embedded import stored
+from legal_tasks.settings import policy
 from legal_tasks.step import EXIT_BUG, EXIT_CALLER, EXIT_DONE, StepError, convert, describe_params, var_folder
 from legal_tasks.tracking import TrackingError
 
@@ -101,18 +102,21 @@ def conf_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def check_settings(profile: str, overrides: list[str]) -> None:
-    """StepError on a setting that no step has, or a value that does not fit, before anything is started."""
+    """StepError on what no step has, what does not fit, and what a run may not set, before anything is started."""
     given = [
         (name, field, value)
         for name, part in settings.load(profile).items()
         if settings.is_step(name)
         for field, value in part.items()
     ]
-    for name, field, value in [*given, *map(settings.parse_override, overrides)]:
+    for name, field, value in given:
         specs = {spec.name: spec for spec in describe_params(importlib.import_module(f"legal_tasks.{name}").Params)}
         if field not in specs:
             raise StepError(f"{name}.{field} is not a setting of this step; allowed are: {', '.join(sorted(specs))}")
         convert(specs[field], value)
+    policy.check_profile(profile)
+    if wrong := policy.check_overrides(overrides, profile):
+        raise StepError("; ".join(wrong))
 
 
 def check_sources(name: str | None, profile: str, overrides: list[str]) -> None:
@@ -324,6 +328,7 @@ def _number(value: Any) -> str:
 
 
 def retrain(arguments: argparse.Namespace) -> int:
+    os.environ.setdefault("LEXLOOP_PROFILE", arguments.profile)  # services that are started here are of this profile
     try:
         check_settings(arguments.profile, arguments.set)
         conf = conf_of(arguments)

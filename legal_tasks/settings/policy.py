@@ -237,6 +237,8 @@ def _shown(value: Any) -> str:
 def check_profile(profile: str) -> None:
     """SettingsError where a run may not take its values from this profile: unknown, a file of its own, or looser."""
     own = installation()
+    if profile == FAULTS and os.environ.get("LEXLOOP_FAULTS") != "1":
+        raise SettingsError("profile faults lets a model of no worth through: it is for make faults, which sets LEXLOOP_FAULTS=1")
     if profile == own:
         return
     if profile not in settings.profiles():
@@ -244,8 +246,6 @@ def check_profile(profile: str) -> None:
             f"profile {_shown(profile)}: there is no such profile{nearest(profile, settings.profiles())}; this installation "
             f"offers {', '.join(offered())}. A file can only be the installation's own (LEXLOOP_PROFILE)"
         )
-    if profile == FAULTS and os.environ.get("LEXLOOP_FAULTS") != "1":
-        raise SettingsError("profile faults lets a model of no worth through: it is for make faults, which sets LEXLOOP_FAULTS=1")
     for step in SETTINGS:
         for setting in of_step(step).values():
             if setting.who == RUN:

@@ -26,12 +26,25 @@ def call(repository, tmp_path, *options):
         (["--set", "training.lora.nonsense=1"], "training.lora.nonsense"),
         (["--set", "training.lora.r=many"], "--r must be int"),
         (["--set", "no.such.step=1"], "no.such"),
+        (["--set", "evaluation.gate.general_drop=1"], "whose value is 0.03 (profile small)"),
+        (["--set", "data.clean.salt=x"], "only the installation may set it"),
+        (["--profile", "faults"], "LEXLOOP_FAULTS=1"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_starts(repository, tmp_path, options, named):
     done = call(repository, tmp_path, *options)
     assert done.returncode == 2 and named in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "var").exists()
+
+
+def test_a_profile_that_judges_less_strictly_than_the_installations_is_refused(repository, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "legal_tasks.retrain", "--profile", "small"],
+        capture_output=True,
+        text=True,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(repository), "LEXLOOP_VAR": str(tmp_path), "LEXLOOP_PROFILE": "qwen3_8b"},
+    )
+    assert done.returncode == 2 and "profile small would set" in done.stderr and "make up PROFILE=small" in done.stderr
 
 
 def test_settings_of_the_shipped_profile_are_settings_of_their_steps():
