@@ -400,3 +400,16 @@ def _host(url: str) -> tuple[str, str, int | None]:
     parts = urlsplit(url)
     default = {"http": 80, "https": 443}.get(parts.scheme)
     return parts.scheme, (parts.hostname or "").lower(), parts.port or default
+
+
+def table() -> str:
+    """SETTINGS as the Markdown of docs/settings.md."""
+    rows = ["| step | setting | who may set it |", "|---|---|---|"]
+    for step, parts in SETTINGS.items():
+        for who, names in parts.items():
+            rows.append(f"| `{step}` | {' '.join(f'`{name}`' for name in names.split())} | {MEANING[who]} |")
+    return "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    print(table(), end="")

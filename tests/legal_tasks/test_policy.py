@@ -295,3 +295,21 @@ def test_every_field_says_what_it_is_in_every_profile_while_it_is_empty(installe
             assert field.kind.parse(value) == value
         assert all(field.kind.parse(example) is not None for example in field.examples)
     assert "faults" not in str([field.words() for field in form.FIELDS.values()])
+
+
+def test_the_docs_hold_the_table_as_it_is(repository):
+    text = (repository / "docs" / "settings.md").read_text("utf-8")
+    assert text.endswith("\n\n" + policy.table())
+
+
+def test_the_examples_of_the_docs_are_read_as_they_say(installed):
+    installed("small")
+    for field, texts, value in (
+        ("learning_rate", ("2e-4", "0.0002"), 2e-4),
+        ("domain_bound", ("80 %", "80", "0.8", 0.8, 80), 0.8),
+        ("general_drop", ("2 points", "2 个百分点", "2 %", "2", 0.02, 2), 0.02),
+        ("p95_s", ("0.9 s", "0.9", "900 ms", "900 毫秒"), 0.9),
+    ):
+        assert {form.FIELDS[field].kind.parse(text) for text in texts} == {value}
+        assert form.check({field: texts[0]}) == []
+    assert form.check({"domain_bound": "1"}) and form.check({"general_drop": "0.5"})
