@@ -29,7 +29,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from legal_tasks import postgres
+from legal_tasks import postgres, tracking
+from legal_tasks.addresses import take_login
 from legal_tasks.setup import nginx_path, python_of
 from legal_tasks.step import REPOSITORY, StepError, var_folder
 
@@ -95,7 +96,14 @@ def airflow_url() -> str:
 
 
 def mlflow_url() -> str:
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"http://127.0.0.1:{Ports.read().mlflow}"
+    """MLflow's address, without a login that the given one carries."""
+    return tracking.uri() or f"http://127.0.0.1:{Ports.read().mlflow}"
+
+
+def mlflow_login() -> dict[str, str]:
+    """What MLflow's client wants in its environment where the address that was given carries a login."""
+    _, login, password = take_login(os.environ.get("MLFLOW_TRACKING_URI", ""))
+    return {"MLFLOW_TRACKING_USERNAME": login, "MLFLOW_TRACKING_PASSWORD": password} if login else {}
 
 
 def mlflow_database() -> str:
@@ -151,6 +159,7 @@ def environment() -> dict[str, str]:
         "LEXLOOP_GATEWAY_PORT": str(ports.gateway),
         "LEXLOOP_ENGINE_PORT": os.environ.get("LEXLOOP_ENGINE_PORT", "8100"),
         "MLFLOW_TRACKING_URI": mlflow_url(),
+        **mlflow_login(),
         "AIRFLOW_HOME": str(var / "airflow"),
         "AIRFLOW_CONFIG": str(var / "airflow" / "airflow.cfg"),
         "PYTHONPATH": str(REPOSITORY),
@@ -320,9 +329,12 @@ def supervisor_pid() -> int | None:
 
 
 def answers(url: str, timeout_s: float = 2.0) -> bool:
+    """Whether a server is there; one that asks who we are is."""
     try:
         with urllib.request.urlopen(url, timeout=timeout_s) as response:
             return response.status == 200
+    except urllib.error.HTTPError as error:
+        return error.code in (401, 403)
     except (urllib.error.URLError, OSError):
         return False
 
@@ -372,9 +384,7 @@ def up() -> bool:
     Ports.read().check_free(10.0 if killed else 0.0)  # a thread of what was killed may hold a port a moment longer
     postgres.check_port()
     if os.environ.get("MLFLOW_TRACKING_URI"):
-        from legal_tasks.tracking import check_reachable
-
-        check_reachable(os.environ["MLFLOW_TRACKING_URI"])
+        tracking.check_reachable(mlflow_url())
     from legal_tasks.serving.state import Database
 
     Database.create()

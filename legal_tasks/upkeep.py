@@ -106,6 +106,7 @@ def clean_mlflow(keep_days: float, dry_run: bool) -> dict[str, Any]:
 
     address = tracking.uri() or services.mlflow_url()
     tracking.check_reachable(address)
+    tracking.log_in()
     from mlflow import MlflowClient
     from mlflow.entities import ViewType
 

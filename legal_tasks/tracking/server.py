@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from legal_tasks import journal
+from legal_tasks.addresses import take_login
 
 TAG_DAG_RUN = "lexloop.dag_run_id"
 TAG_KEY = "lexloop.key"
@@ -36,7 +37,16 @@ class TrackingError(Exception):
 
 
 def uri() -> str | None:
-    return os.environ.get("MLFLOW_TRACKING_URI") or None
+    """MLflow's address without a login; see `log_in`."""
+    given = os.environ.get("MLFLOW_TRACKING_URI") or None
+    return take_login(given)[0] if given and given.startswith(("http://", "https://")) else given
+
+
+def log_in() -> None:
+    """Give MLflow's client the login that the address carries, unless the environment names one."""
+    _, login, password = take_login(os.environ.get("MLFLOW_TRACKING_URI", ""))
+    if login and "MLFLOW_TRACKING_USERNAME" not in os.environ:
+        os.environ.update(MLFLOW_TRACKING_USERNAME=login, MLFLOW_TRACKING_PASSWORD=password)
 
 
 def check_reachable(address: str, timeout_s: float = 3.0) -> None:
@@ -66,6 +76,7 @@ def mlflow_client() -> Any:
     if address is None:
         return None
     check_reachable(address)
+    log_in()
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     from mlflow import MlflowClient
@@ -105,7 +116,7 @@ def restore(client: Any, run: Any) -> None:
 
 
 def run_url(address: str, experiment_id: str, run_id: str) -> str:
-    public = os.environ.get("LEXLOOP_MLFLOW_URL", address)
+    public = take_login(os.environ.get("LEXLOOP_MLFLOW_URL", address))[0]
     return f"{public.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
 
 
