@@ -19,6 +19,7 @@ from datetime import timedelta
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, Param
 from airflow.timetables.trigger import CronTriggerTimetable
+from credentials import hand_over
 from steps import MACROS, OWNER, REPOSITORY, environment, python
 
 PARTS = {
@@ -69,6 +70,7 @@ with DAG(
             task_id=part,
             bash_command=f"exec {python('orchestrator')} -m legal_tasks.gc --parts {part} {OPTIONS}",
             env=environment(part),
+            pre_execute=hand_over("gc") if part == "mlflow" else None,
             cwd=REPOSITORY,
             output_processor=json.loads,
             owner=OWNER,

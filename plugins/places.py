@@ -24,6 +24,9 @@ from typing import Any
 
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk.exceptions import AirflowFailException
+from credentials import is_secret
+
+from legal_tasks.addresses import has_login
 
 KINDS = ("here", "docker", "kubernetes")
 SKIPPED = 99  # a step's exit code for "nothing to do"
@@ -66,6 +69,12 @@ class Place:
             mapping = getattr(self, each)
             if not isinstance(mapping, Mapping) or not all(isinstance(part, str) for pair in mapping.items() for part in pair):
                 raise PlaceError(f"where.places.{self.name}.{each} must map texts to texts, got {mapping!r}")
+        for variable, value in self.environment.items():
+            if is_secret(variable) or has_login(value):
+                raise PlaceError(
+                    f"where.places.{self.name}.environment.{variable} would stand in the DAG for everybody to read: name it in "
+                    "`secrets`, or take the login out of the address"
+                )
         if self.kind == "here":
             self._check_here()
         else:

@@ -15,6 +15,8 @@ from urllib.parse import quote
 
 import candidates
 import places
+from airflow.configuration import conf
+from credentials import hand_over, mlflow_address, of_step, passed
 from links import MlflowRunLink
 from retries import StepRetry
 from turns import take_turn
@@ -24,12 +26,6 @@ from legal_tasks.settings import form, policy
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OWNER = "legal-llm"
 TRAINED = "training.lora.base"
-# step -> secret of the worker's environment that it needs here; elsewhere a place's `secrets` name it
-KEYS = {
-    "data.clean": "LEXLOOP_REWRITE_KEY",
-    "evaluation.compare": "LEXLOOP_JUDGE_API_KEY",
-    "evaluation.harness": "LEXLOOP_ENDPOINT_API_KEY",
-}
 
 
 def artifact(ti: Any, task_id: str) -> str:
@@ -88,7 +84,7 @@ def close_tracking(context: Any) -> None:
     status = "FINISHED" if str(run.state) in ("success", "DagRunState.SUCCESS") else "FAILED"
     argv = [python("orchestrator"), "-m", "legal_tasks.tracking", "close", "--dag-run", run.run_id, "--status", status]
     address = conf.get("api", "base_url", fallback="").rstrip("/")
-    values = {**os.environ, "PYTHONPATH": REPOSITORY, "LEXLOOP_DAG": run.dag_id, "LEXLOOP_VAR": var_folder()}
+    values = {**base_environment(), **of_step("tracking"), "LEXLOOP_DAG": run.dag_id}
     values["LEXLOOP_AIRFLOW_RUN"] = f"{address}/dags/{quote(run.dag_id)}/runs/{quote(run.run_id, safe='')}" if address else ""
     subprocess.run(argv, env=values, cwd=REPOSITORY, check=True, timeout=60)
 
@@ -125,53 +121,26 @@ def var_folder() -> str:
     return os.environ.get("LEXLOOP_VAR", os.path.join(REPOSITORY, "var"))
 
 
+def base_environment() -> dict[str, str]:
+    """What every process of ours gets, whatever it does; no token of Airflow's, no secret."""
+    values = {**passed(), "PYTHONPATH": REPOSITORY, "PYTHONUNBUFFERED": "1", "LEXLOOP_VAR": var_folder()}
+    return values | ({"MLFLOW_TRACKING_URI": mlflow_address()} if mlflow_address() else {})
+
+
 def environment(task_id: str) -> dict[str, str]:
-    """What the child process gets: no token of Airflow's, no secret. Its DAG has MACROS among its own."""
+    """What the child process of a task gets; `credentials.hand_over` adds the step's secrets when the task begins.
+
+    Its DAG has MACROS among its own.
+    """
     run = "{{ notes_folder(dag.dag_id, dag_run.run_id) }}{{ '/%d' % ti.map_index if ti.map_index >= 0 else '' }}"
     var = var_folder()
-    passed = {
-        name: value
-        for name, value in os.environ.items()
-        if name
-        in (
-            "PATH",
-            "HOME",
-            "LANG",
-            "TZ",
-            "HF_ENDPOINT",
-            "HF_HOME",
-            "HF_HUB_OFFLINE",
-            "CUDA_VISIBLE_DEVICES",
-            "TMPDIR",
-            "SPT_NOENV",
-        )
-        or name.startswith(("LEXLOOP_", "SSL_CERT", "NO_PROXY", "no_proxy"))
-    }
-    passed.pop("LEXLOOP_DB", None)  # an address with a password
-    for name in KEYS.values():
-        passed.pop(name, None)
     return {
-        **passed,
-        "PYTHONPATH": REPOSITORY,
-        "PYTHONUNBUFFERED": "1",
-        "LEXLOOP_VAR": var,
+        **base_environment(),
         "LEXLOOP_DAG": "{{ dag.dag_id }}",
         "LEXLOOP_DAG_RUN": "{{ dag_run.run_id }}",
         "LEXLOOP_PROGRESS": f"{var}/runs/{run}/{task_id}.progress.json",
         "LEXLOOP_RESULT": f"{var}/runs/{run}/{task_id}.json",
-        "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI", ""),
     }
-
-
-def hand_over(secret: str, then: Any) -> Any:
-    """A hook that gives a Bash task its secret when it begins: after Airflow has kept the rendered fields, which it shows."""
-
-    def begin_task(context: Any) -> None:
-        then(context)
-        if os.environ.get(secret):
-            context["task"].env = {**context["task"].env, secret: os.environ[secret]}
-
-    return begin_task
 
 
 def step(
@@ -194,8 +163,8 @@ def step(
     task_id = kwargs.pop("task_id", name.rsplit(".", 1)[-1])
     kwargs.setdefault("pre_execute", take_turn)
     place = where or places.place_of(name)
-    if name in KEYS and place.kind == "here":
-        kwargs["pre_execute"] = hand_over(KEYS[name], kwargs["pre_execute"])
+    if place.kind != "kubernetes":  # a pod has the cluster's secrets
+        kwargs["pre_execute"] = hand_over(name, kwargs["pre_execute"])
     words = [shlex.quote(python(env)) if place.kind == "here" else "python", "-m", f"legal_tasks.{name}"]
     words += ["--profile", "{{ params.profile | quote }}", "{{ overrides(params, " + repr(fields or {}) + ", ti) }}"]
     words.append("{{ recompute(params, " + repr(task_id) + ") }}")

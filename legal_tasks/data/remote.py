@@ -1,6 +1,7 @@
 """Sources in an S3 bucket: copied to a folder of this machine first, so that they are digested and read like any others.
 
-Keys and endpoint come from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, AWS_REGION).
+Keys and endpoint come from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, AWS_REGION); in Airflow
+from the Connection lexloop_s3, see docs/airflow.md.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from legal_tasks.step import REPOSITORY, StepError
 
 MODEL_NAME = "legal-llm"
-SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "MLFLOW")
+SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "KEY", "MLFLOW", "LEXLOOP_DB")
 Chat = Sequence[Mapping[str, str]]
 
 

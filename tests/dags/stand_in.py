@@ -1,6 +1,7 @@
 """Stands for the work environment's interpreter in tests of what Airflow does with a step's end: steps take no time.
 
-`LEXLOOP_STAND_IN` holds {"step" or "step base": exit code}; all others end with 0. The choice among candidates is the real one.
+`stand_in.json` of the var folder holds {"step" or "step base": exit code}; all others end with 0. The choice among candidates
+is the real one. Where the var folder has a `seen`, each step leaves its environment there.
 """
 
 import json
@@ -11,7 +12,10 @@ from pathlib import Path
 step, base = sys.argv[2].removeprefix("legal_tasks."), os.environ.get("LEXLOOP_CANDIDATE", "")
 if step == "evaluation.choose":
     os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
-ends = json.loads(os.environ["LEXLOOP_STAND_IN"])
+var = Path(os.environ["LEXLOOP_VAR"])
+ends = json.loads((var / "stand_in.json").read_text("utf-8"))
+if (var / "seen").is_dir():
+    (var / "seen" / f"{step}.json").write_text(json.dumps(dict(os.environ)), "utf-8")
 code = ends.get(f"{step} {base}", ends.get(step, 0))
 note = Path(os.environ["LEXLOOP_RESULT"])
 note.parent.mkdir(parents=True, exist_ok=True)

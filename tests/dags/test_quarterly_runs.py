@@ -43,7 +43,9 @@ class Seat:
     def run(self, name, **ends):
         """({task: state}, state of the run, its notes) of a run whose steps end with the exit codes of `ends`."""
         var = self.root / name
-        values = {"LEXLOOP_VAR": str(var), "LEXLOOP_STAND_IN": json.dumps(ends)}
+        var.mkdir()
+        (var / "stand_in.json").write_text(json.dumps(ends))
+        values = {"LEXLOOP_VAR": str(var)}
         done = self.command("dags", "test", "quarterly_retrain", "-c", json.dumps({"bases": BASES}), **values)
         folder = next((var / "runs").iterdir())
         shown = self.command("tasks", "states-for-dag-run", *origin(folder), "--output", "json").stdout

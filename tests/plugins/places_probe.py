@@ -82,7 +82,7 @@ for wanted in question["steps"]:
         try:
             task._pre_execute_hook(values)
             found["check"] = f"passed, turn {values['turn']}"
-            found["handed"] = getattr(task, "env", None)
+            found["handed"] = getattr(task, "env", None) or getattr(task, "_private_environment", None)
         except Exception as error:
             found["check"] = f"{type(error).__name__}: {error}"
     answers.append(found)

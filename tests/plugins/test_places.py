@@ -23,6 +23,8 @@ BAD = [
     (CARDS | {"volumes": {"/data/other": "/data/other"}}, "must mount /data/var"),
     (CARDS | {"volumes": {"claim": "/data/var"}}, "absolute folder of the host"),
     (POD | {"secrets": {"HF_TOKEN": "hub"}}, "secret/key"),
+    (CARDS | {"environment": {"HF_TOKEN": "hf_x"}}, "environment.HF_TOKEN would stand in the DAG"),
+    (POD | {"environment": {"MLFLOW_TRACKING_URI": "http://u:p@mlflow:5000"}}, "take the login out of the address"),
     ({"gpus": 1}, "kind `here` takes no gpus"),
 ]
 FAILURES = [
@@ -57,6 +59,7 @@ def answers(tmp_path_factory):
     }
     variables = {"LEXLOOP_VAR": "/data/var", "TEAM_HF_TOKEN": "canary-of-the-hub", "LEXLOOP_DB": "postgresql://u:canary@h/d"}
     variables["LEXLOOP_REWRITE_KEY"] = "canary-of-the-rewriter"
+    variables |= {"MLFLOW_TRACKING_TOKEN": "canary-of-mlflow", "HF_TOKEN": "canary-of-nobody"}
     variables |= {"LEXLOOP_JUDGE_API_KEY": "canary-of-the-judge", "LEXLOOP_ENDPOINT_API_KEY": "canary-of-the-endpoint"}
     return ask(home, "places_probe.py", question, LEXLOOP_PROFILE=str(home / "good.yaml"), **variables)
 
@@ -121,16 +124,22 @@ def test_a_containers_environment_holds_places_but_nothing_of_this_machine(built
 def test_secrets_come_from_the_workers_environment_or_the_cluster_and_stand_in_no_template(built):
     docker, pod = built[1], built[2]["pod"]
     assert docker["secrets"] == {"HF_TOKEN": "canary-of-the-hub"} and docker["check"] == "passed, turn taken"
-    assert "canary" not in str({key: value for key, value in docker.items() if key != "secrets"})
+    assert "canary" not in str({key: value for key, value in docker.items() if key not in ("secrets", "handed")})
     token = next(v for v in pod["spec"]["containers"][0]["env"] if v["name"] == "HF_TOKEN")
     assert token["valueFrom"]["secretKeyRef"] == {"name": "hub", "key": "token"} and "value" not in token
-    assert "canary" not in str(pod) and "canary" not in str(built[0])
+    assert "canary" not in str(pod) and "canary" not in str(built[0] | {"handed": ""})
 
 
 def test_a_step_here_gets_its_own_key_when_it_begins_and_shows_none_before(answers):
     compare, gate = answers[6 + len(BAD) : 8 + len(BAD)]
-    assert "canary" not in str(compare["env"]) and "canary" not in str(gate)
-    assert compare["handed"] == compare["env"] | {"LEXLOOP_JUDGE_API_KEY": "canary-of-the-judge"}
+    assert "canary" not in str(compare["env"]) and "canary" not in str(gate | {"handed": ""})
+    mlflow = {"MLFLOW_TRACKING_TOKEN": "canary-of-mlflow"}
+    assert compare["handed"] == compare["env"] | mlflow | {"LEXLOOP_JUDGE_API_KEY": "canary-of-the-judge"}
+    assert gate["handed"] == gate["env"] | mlflow
+
+
+def test_a_container_gets_the_secrets_of_its_step_too_and_its_places_own_win(built):
+    assert built[1]["handed"] == {"MLFLOW_TRACKING_TOKEN": "canary-of-mlflow", "HF_TOKEN": "canary-of-the-hub"}
 
 
 def test_a_missing_secret_is_named_before_the_container_starts(answers):
