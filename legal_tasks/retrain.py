@@ -14,6 +14,7 @@ import datetime
 import importlib
 import json
 import os
+import shlex
 import sys
 import time
 import uuid
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from legal_tasks import notes as noted
-from legal_tasks import services, settings
+from legal_tasks import services, settings, verdict
 from legal_tasks.embedded import stored
 from legal_tasks.settings import policy
 from legal_tasks.step import EXIT_BUG, EXIT_CALLER, EXIT_DONE, StepError, convert, describe_params, var_folder
@@ -204,6 +205,8 @@ def decide(state: str, notes: dict[str, dict[str, Any]]) -> tuple[str, list[str]
     for name, note in notes.items():
         if note.get("error"):
             return "failed", [f"{name}: {note['error'].strip()}"]
+    if state == "success" and not notes.keys() & {"gate", "prove", "release", noted.CHOICE}:
+        return "skipped", ["the run did nothing: the log of its first task says why"]
     if state == "failed":
         return "failed", ["a task failed without a word from its step: see its log"]
     for name in (noted.CHOICE, "prove", "release"):
@@ -258,12 +261,15 @@ def summarise(follower: Follower, state: str, seconds: float) -> dict[str, Any]:
     compress = notes.get("compress", {})
     base = notes.get("train", {}).get("report", {}).get("base")
     failed = next((note for note in notes.values() if note.get("error")), None)
-    code = EXIT_DONE if decision != "failed" else (failed or {}).get("exit", EXIT_BUG)
     production = production_model()
+    serves = (production or {}).get("version")
+    code = EXIT_DONE if decision != "failed" else (failed or {}).get("exit", EXIT_BUG)
     return {
         "dag_run_id": follower.run_id,
         "decision": decision,
         "reasons": reasons,
+        "shortfalls": verdict.shortfalls(gate) if decision == "refused" else [],
+        "verdict": {lang: verdict.tell(decision, reasons, gate, release.get("version"), serves, lang) for lang in ("zh", "en")},
         "model": {
             "name": "legal-llm",
             "version": release.get("version") or (production or {}).get("version"),
@@ -283,7 +289,7 @@ def summarise(follower: Follower, state: str, seconds: float) -> dict[str, Any]:
             }
             for task in tasks
         ],
-        "production": (production or {}).get("version"),
+        "production": serves,
         "endpoint": f"http://127.0.0.1:{services.Ports.read().gateway}/v1" if production else None,
         "mlflow_run_url": next((n["mlflow_run_url"] for n in reversed(list(notes.values())) if n.get("mlflow_run_url")), None),
         "airflow_run_url": f"{services.airflow_url()}/dags/{follower.dag}/runs/{follower.run_id}",
@@ -314,13 +320,55 @@ def print_summary(summary: dict[str, Any]) -> None:
     if summary.get("exam"):
         print("\n" + "\n".join(stored.lines(summary["exam"])))
     print(f"\ndecision: {summary['decision']}" + (f" ({summary['seconds']:.0f} s)"))
-    for reason in summary["reasons"]:
+    told = summary["shortfalls"] and not summary.get("candidates")  # the same rules, with their numbers, come next
+    for reason in [] if told else summary["reasons"]:
         print(f"  - {reason}")
+    if summary["decision"] == "refused":
+        print_refusal(summary)
     print(f"Airflow   {summary['airflow_run_url']}")
     if summary["mlflow_run_url"]:
         print(f"MLflow    {summary['mlflow_run_url']}")
     if summary["endpoint"]:
         print(f"model     {summary['endpoint']}  (legal-llm version {summary['production']}; a key for it: make key)")
+
+
+def way_out(arguments: argparse.Namespace, seed: int, page: str) -> dict[str, str]:
+    """What can be done about a refusal: {what: the command, or the page's address}. `seed`: that of the refused training."""
+    words = ["--base", arguments.base] if arguments.base else []
+    words += ["--bases", arguments.bases] if arguments.bases else ["--dag", arguments.dag] if arguments.dag != DAG else []
+    kept = [text for text in arguments.set if not text.startswith("training.lora.seed=")]
+    words += [word for text in kept for word in ("--set", text)]
+    start = ["make", "retrain", *([f"PROFILE={arguments.profile}"] if arguments.profile != "small" else [])]
+    sources = [f"SOURCES={arguments.sources}"] if arguments.sources else []
+
+    def command(start: list[str], words: list[str]) -> str:
+        given = [f"ARGS={shlex.join(words).replace('$', '$$')}"] if words else []
+        return shlex.join([*start, *given])
+
+    return {
+        "more data": command([*start, "SOURCES=file.yaml"], words),
+        "another seed": command([*start, *sources], [*words, "--set", f"training.lora.seed={seed + 1}"]),
+        "two people may release it all the same": page,
+    }
+
+
+def seed_of(arguments: argparse.Namespace) -> int:
+    """The seed that a run's training took."""
+    from legal_tasks.training import lora
+
+    return int(settings.section(arguments.profile, "training.lora", arguments.set).get("seed", lora.Params.seed))
+
+
+def print_refusal(summary: dict[str, Any]) -> None:
+    """How near the model was, what is served now, and what can be done."""
+    if summary["shortfalls"]:
+        print("how near it was:")
+    for fallen in summary["shortfalls"]:
+        print(f"  - {verdict.say(fallen, 'en')}" + (f"  (n {fallen['n']})" if fallen["n"] is not None else ""))
+    print(verdict.serving(summary["production"], "en"))
+    print("what can be done:")
+    for what, how in summary["next"].items():
+        print(f"  {what + ':':40s} {how}")
 
 
 def _number(value: Any) -> str:
@@ -353,6 +401,8 @@ def retrain(arguments: argparse.Namespace) -> int:
     follower = Follower(airflow, run_id, dag)
     state = follower.follow(arguments.timeout_s)
     summary = summarise(follower, state, time.monotonic() - started)
+    page = f"{services.airflow_url()}/plugin/legal-models"
+    summary["next"] = way_out(arguments, seed_of(arguments), page) if summary["decision"] == "refused" else {}
     summary["exam"] = stored.read() if arguments.profile == stored.PROFILE else None
     path = var_folder() / "retrain.json"
     temporary = path.with_name("retrain.json.part")

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from legal_tasks import postgres, tracking
+from legal_tasks import postgres, tracking, verdict
 from legal_tasks.addresses import take_login
 from legal_tasks.setup import nginx_path, python_of
 from legal_tasks.step import REPOSITORY, StepError, var_folder
@@ -368,6 +368,7 @@ def migrate() -> None:
 
 def up() -> bool:
     """Start what does not run and wait until it answers; returns True where something had to be started."""
+    verdict.languages()  # a wrong setting is told now, not in the log of a callback
     if is_up():
         return False
     if supervisor_pid() is not None:

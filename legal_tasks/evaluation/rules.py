@@ -23,7 +23,11 @@ STANDING = ("general", *PROMPTS)  # suites with rules of their own, never a doma
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule and what became of it. `suite` is the metric that it judges; `by` says what was held against `bound`."""
+    """One rule and what became of it. `suite` is the metric that it judges; `by` says what was held against `bound`.
+
+    `edge` is the one-sided 95 % bound of the value (the lower one, or the upper where `by` says so), `edge_bound` what it
+    must exceed; None where the rule holds the value alone.
+    """
 
     name: str
     suite: str
@@ -34,6 +38,8 @@ class Rule:
     bound: float | None = None
     by: str = "point"
     n: int | None = None
+    edge: float | None = None
+    edge_bound: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -117,6 +123,7 @@ def above(
     if by == "point":
         verdict = PASS if value > bound else FAIL
         return Rule(name, suite, verdict, f"{shown}; the point must exceed {percent(bound)}{note}", **rest)
+    rest |= {"edge": estimate["lower"], "edge_bound": bound}
     verdict = PASS if estimate["lower"] > bound else FAIL if value <= bound else UNDECIDED
     sentence = f"{shown}; its lower bound {percent(estimate['lower'])} must exceed {percent(bound)}{note}"
     return Rule(name, suite, verdict, sentence, **rest)
@@ -173,6 +180,7 @@ def collapse_rule(suite: str, part: Mapping[str, Any], limits: Thresholds) -> Ru
     name, old, estimate = f"no collapse ({suite})", *opponent(part)
     bound = -limits.replace_margin
     rest = {"value": estimate["value"], "interval": interval(estimate), "bound": bound, "by": "upper bound", "n": estimate["n"]}
+    rest |= {"edge": estimate["upper"], "edge_bound": bound}
     shown = f"{points(estimate['value'])} against the {old} on {suite} (upper bound {points(estimate['upper'])})"
     verdict = PASS if estimate["upper"] > bound else FAIL
     return Rule(name, suite, verdict, f"{shown}; the upper bound must exceed {points(bound)}", **rest)
@@ -188,6 +196,7 @@ def change_rule(suite: str, part: Mapping[str, Any], limits: Thresholds, mode: s
     name, old, estimate = f"{mode} ({suite})", *opponent(part)
     bound = -limits.replace_margin if mode == "replace" else 0.0
     rest = {"value": estimate["value"], "interval": interval(estimate), "bound": bound, "by": "lower bound", "n": estimate["n"]}
+    rest |= {"edge": estimate["lower"], "edge_bound": bound}
     shown = f"{points(estimate['value'])} against the {old} on {suite} (lower bound {points(estimate['lower'])})"
     if mode == "replace" and not reason:
         return Rule(name, suite, FAIL, f"{shown}: a replacement needs a stated reason", **rest)
@@ -268,6 +277,7 @@ def general_rule(part: Mapping[str, Any] | None, limits: Thresholds) -> Rule:
         return missing(name, suite, str(why), drop)
     gain = part["gain"]
     rest = {"value": gain["value"], "interval": interval(gain), "bound": drop, "by": "point and lower bound", "n": gain["n"]}
+    rest |= {"edge": gain["lower"], "edge_bound": lower}
     shown = f"general ability changed by {points(gain['value'])} against the base (lower bound {points(gain['lower'])})"
     if gain["n"] < limits.min_items:
         return Rule(name, suite, UNDECIDED, f"{shown}: fewer than {limits.min_items} items decide nothing", **rest)

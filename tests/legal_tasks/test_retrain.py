@@ -1,5 +1,7 @@
 """Following a run: what is refused before anything starts, and how a run's end is told."""
 
+import argparse
+import json
 import subprocess
 import sys
 
@@ -113,3 +115,60 @@ def test_a_candidates_failure_is_the_runs_only_where_the_run_failed(tmp_path, mo
     assert went_well["train"] == {"digest": "t"} and retrain.decide("success", went_well)[0] == "released"
     decision, reasons = retrain.decide("failed", failed)
     assert decision == "failed" and reasons[0].startswith("train [1]:") and "Killed" in reasons[0]
+
+
+def refused(tmp_path, monkeypatch, production):
+    """The summary of a run that the gate refused, with `production` behind the gateway, and what is printed of it."""
+    from legal_tasks.evaluation import rules
+
+    monkeypatch.setenv("LEXLOOP_VAR", str(tmp_path))
+    follower = retrain.Follower(Answers([task_of("gate", "success", "1"), task_of("release", "skipped", "2")]), "r")
+    follower.folder.mkdir(parents=True)
+    gain = {"value": -0.026, "low": -0.061, "high": 0.009, "lower": -0.056, "upper": 0.004, "n": 1080}
+    rule = rules.general_rule({"gain": gain}, rules.Thresholds()).as_dict()
+    decision = {"decision": "refused", "reasons": ["general ability: undecided"], "rules": [rule], "metrics": {}}
+    (tmp_path / "decision.json").write_text(json.dumps(decision))
+    (follower.folder / "gate.json").write_text(json.dumps({"artifact": str(tmp_path)}))
+    (follower.folder / "release.json").write_text(
+        '{"skipped": true, "reason": "refused: general ability", "report": {"version": "1"}}'
+    )
+    if production:
+        (tmp_path / "releaser.json").write_text(json.dumps({"production": {"version": production}}))
+    return retrain.summarise(follower, "success", 1.0)
+
+
+@pytest.mark.parametrize(("production", "words"), [(None, "nothing is served"), ("6", "version 6 goes on serving")])
+def test_a_refused_run_ends_with_how_near_it_was_and_what_can_be_done(tmp_path, monkeypatch, capsys, production, words):
+    summary = refused(tmp_path, monkeypatch, production)
+    arguments = argparse.Namespace(profile="small", sources=None, base=None, bases=None, dag=retrain.DAG, set=[])
+    summary["next"] = retrain.way_out(arguments, retrain.seed_of(arguments), "http://127.0.0.1:8080/plugin/legal-models")
+    retrain.print_summary(summary)
+    said = capsys.readouterr().out
+    assert summary["exit"] == 0 and summary["decision"] == "refused" and summary["production"] == production
+    assert "general ability −2.6 points, bound −3.0; lower bound −5.6 points, bound −5.5" in said and words in said
+    assert "make retrain 'ARGS=--set training.lora.seed=1'" in said and "http://127.0.0.1:8080/plugin/legal-models" in said
+    assert [part["bound"] for part in summary["shortfalls"][0]["parts"]] == [-3.0, -5.5]
+    assert summary["verdict"]["zh"].startswith("未通过：通用能力 −2.6 个百分点")
+
+
+def test_the_command_with_another_seed_keeps_what_was_asked_for_and_is_a_shells(tmp_path):
+    import os
+    import shlex
+    import shutil
+
+    given = ["training.lora.epochs=2", "training.lora.seed=4", 'data.clean.x={"a": "b $c"}']
+    arguments = argparse.Namespace(
+        profile="faults", sources="a.yaml", base="embedded-small", bases=None, dag=retrain.DAG, set=given
+    )
+    command = retrain.way_out(arguments, retrain.seed_of(arguments), "page")["another seed"]
+    if not shutil.which("make"):
+        pytest.skip("make is missing")
+    makefile = tmp_path / "Makefile"
+    makefile.write_text("retrain:\n\t@printf '%s\\n' PROFILE=$(PROFILE) $(if $(SOURCES),--sources $(SOURCES)) $(ARGS)\n")
+    done = subprocess.run(shlex.split(command), cwd=tmp_path, capture_output=True, text=True, env=dict(os.environ))
+    words = ["PROFILE=faults", "--sources", "a.yaml", "--base", "embedded-small", "--set", "training.lora.epochs=2"]
+    assert done.stdout.splitlines() == [*words, "--set", 'data.clean.x={"a": "b $c"}', "--set", "training.lora.seed=5"]
+
+
+def test_a_run_that_was_skipped_as_a_whole_is_not_called_released():
+    assert retrain.decide("success", {"collect": {}})[0] == "skipped"
