@@ -16,6 +16,7 @@ from airflow.sdk import DAG, Param, task_group
 from due_dates import DueDates
 from steps import MACROS, OWNER, close_tracking, step
 from turns import begin, take_turn
+from verdicts import tell_verdict
 
 from legal_tasks.settings import form, policy
 from legal_tasks.settings.typed import LONGEST
@@ -148,8 +149,8 @@ def build(dag_id: str, *, cron: str, doc: str, description: str, params: dict[st
         params=fields,
         user_defined_macros=MACROS,
         user_defined_filters={"quote": MACROS["quote"]},
-        on_success_callback=close_tracking,
-        on_failure_callback=close_tracking,
+        on_success_callback=[close_tracking, tell_verdict],
+        on_failure_callback=[close_tracking, tell_verdict],
         render_template_as_native_obj=False,
     ) as dag:
         split = add_data()

@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import time
 import urllib.error
 import urllib.request
 
@@ -25,6 +26,18 @@ def test_the_loop_ends_released_with_the_model_behind_the_gateway(seat, released
     assert status == 200 and answer["choices"][0]["message"]["content"]
     with pytest.raises(urllib.error.HTTPError, match="401"):
         seat.ask(None)
+
+
+def test_the_run_in_airflow_says_in_its_note_what_was_released(seat, released):
+    from legal_tasks.retrain import Airflow
+
+    _, result = released
+    airflow = Airflow(seat.url("AIRFLOW"), json.loads((seat.var / "airflow" / "passwords.json").read_text())["admin"])
+    address, deadline = f"/dags/monthly_retrain/dagRuns/{result['dag_run_id']}", time.monotonic() + 120
+    while not (note := airflow.call("GET", address)["note"]) and time.monotonic() < deadline:
+        time.sleep(1)
+    version = result["model"]["version"]
+    assert note == f"**LexLoop** 已上线：版本 {version}\n\nreleased version {version}"
 
 
 def test_the_training_log_and_mlflow_hold_the_run(seat, released):

@@ -28,7 +28,7 @@ def http_server(answer, kind="application/json", kinds=None):
             self.end_headers()
             self.wfile.write(data)
 
-        do_GET = do_POST
+        do_GET = do_PATCH = do_POST
 
         def log_message(self, *arguments):
             return
