@@ -6,7 +6,7 @@
 
 A key is `ll-<id>-<secret>` with 256 random bits in the secret. Nginx itself compares digests, by its secure_link module,
 which knows MD5 alone: for a secret that nobody can guess, a fast digest without known preimages keeps the secret. `add`
-prints the key alone on standard output, after the gateway has taken it if one runs.
+prints the key alone on standard output, once the gateway lets it in; where none runs it says so on standard error.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 IDENTITY = re.compile(r"[0-9a-z]{8}")
 DIGEST = re.compile(r"[A-Za-z0-9_-]{22}")
 PATTERN = "ll-(?<sent_id>[0-9a-z]{8})-(?<sent_secret>[A-Za-z0-9_-]{43})"  # what Nginx takes apart
-IN_FORCE_S = 15.0
+IN_FORCE_S = 60.0  # a reload takes a fraction of a second, on a busy machine some
 
 
 @dataclass(frozen=True)
@@ -107,30 +107,45 @@ def revoke(identity: str) -> Key:
     raise StepError(f"revoke {identity}: there is no such key; there are {', '.join(k.id for k in keys) or 'none'}")
 
 
-def in_force(key: str) -> bool:
-    """Wait until the running gateway takes the key; False where no gateway runs or it does not within IN_FORCE_S."""
+def in_force(key: str, timeout_s: float = IN_FORCE_S) -> str | None:
+    """Wait until the gateway lets the key in; None, or why it does not yet: no gateway runs, or it is busy for `timeout_s`.
+
+    One answer would not do: while Nginx reloads, its old worker still takes connections. The releaser tells of the keys in
+    force once no old worker does.
+    """
+    from legal_tasks import services
+    from legal_tasks.serving.releaser import read_status
+
+    identity, deadline = key.split("-")[1], time.monotonic() + timeout_s
+    while True:
+        status = read_status()
+        if not status["alive"] and services.supervisor_pid() is None:
+            return "no gateway runs: the key counts as soon as one does (make up)"
+        if status["alive"] and identity in status.get("keys", ()) and _let_in(status["gateway"], key):
+            return None
+        if time.monotonic() > deadline:
+            phase = status.get("phase", "starting")
+            return (
+                f"the gateway has not taken the key within {timeout_s:.0f} s (the releaser is {phase}); it will, without more ado"
+            )
+        time.sleep(0.1)
+
+
+def _let_in(gateway: str, key: str) -> bool:
+    """Whether the gateway knows the key, with or without a model behind it."""
+    import http.client
     import urllib.error
     import urllib.request
 
-    from legal_tasks.serving.releaser import read_status
-
-    status = read_status()
-    if not status["alive"]:
-        return False
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    request = urllib.request.Request(f"{status['gateway']}/v1/models", headers={"Authorization": f"Bearer {key}"})
-    deadline = time.monotonic() + IN_FORCE_S
-    while time.monotonic() < deadline:
-        try:
-            opener.open(request, timeout=5).close()
-            return True
-        except urllib.error.HTTPError as error:
-            if error.code != 401:
-                return True
-        except OSError:
-            return False
-        time.sleep(0.1)
-    return False
+    request = urllib.request.Request(f"{gateway}/v1/models", headers={"Authorization": f"Bearer {key}"})
+    try:
+        opener.open(request, timeout=5).close()
+    except urllib.error.HTTPError as error:
+        return error.code != 401
+    except (OSError, http.client.HTTPException):  # it is being started
+        return False
+    return True
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -147,8 +162,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if arguments.command == "add":
             key = add(arguments.name, arguments.per_minute, arguments.at_once)
-            if not in_force(key):
-                print("the key counts as soon as the gateway runs: make up", file=sys.stderr)
+            waiting = in_force(key)
+            if waiting:
+                print(waiting, file=sys.stderr)
             print(key)
         elif arguments.command == "revoke":
             gone = revoke(arguments.id)

@@ -76,6 +76,7 @@ class Releaser:
         self.next_probe = 0.0
         self.lost = self.silent = 0
         self.keys_fault = ""
+        self.keys_in_force: list[str] = []  # ids, once no worker of an earlier configuration takes requests
         self.write_lock = threading.Lock()
 
     # What others see
@@ -97,6 +98,7 @@ class Releaser:
             "failed": self.failed,
             "phase": self.phase,
             "gateway": self.gateway.url,
+            "keys": self.keys_in_force,
             "pid": os.getpid(),
             "heartbeat": time.time(),
             "stopped": stopped,
@@ -147,13 +149,18 @@ class Releaser:
         engine = Engine.start(folder, port, self.var / "logs" / f"engine-{port}.log")
         self.note_engines(self.engine, engine)
         try:
-            seconds = engine.wait_ready(stop=self.stopping.is_set)
+            seconds = engine.wait_ready(stop=self.meanwhile)
         except EngineError:
             engine.stop()
             self.note_engines(self.engine)
             raise
         self.say(f"engine {engine.pid} of {version_of(model)} generates on port {port} after {seconds:.1f} s")
         return engine
+
+    def meanwhile(self) -> bool:
+        """What is done while an engine starts, which takes minutes: keys are taken in. Whether to give the engine up."""
+        self.take_keys()
+        return self.stopping.is_set()
 
     def route_to(self, engine: Engine, model: Model) -> None:
         key = self.gateway.probe_key
@@ -259,6 +266,10 @@ class Releaser:
         try:
             if self.gateway.refresh_keys():
                 self.say(f"the gateway knows {len(self.gateway.known) - 1} keys now")
+            known = [key.id for key in self.gateway.known]
+            if known != self.keys_in_force:
+                self.keys_in_force = known
+                self.publish()
             self.keys_fault = ""
         except (StepError, GatewayError) as error:
             if str(error) != self.keys_fault:

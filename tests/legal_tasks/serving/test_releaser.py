@@ -185,10 +185,36 @@ def test_an_engine_without_memory_is_named_and_the_old_one_serves_on(releaser, m
 def test_a_new_key_is_let_in_and_a_revoked_one_is_not_within_a_second(releaser, make_model, wait_for):
     put(make_model("one"))
     first, releaser.key = releaser.key, keys.add("second")
-    assert keys.in_force(releaser.key) and ask(releaser)[1] == "one"
+    assert keys.in_force(releaser.key) is None and ask(releaser)[1] == "one"
     keys.revoke(first.split("-")[1])
     releaser.key = first
     wait_for(lambda: ask(releaser)[0] == 401, 5)
+
+
+def test_make_key_returns_when_the_gateway_accepts_the_key_and_never_before(releaser, wait_for, capsys):
+    wait_for(lambda: releaser.status()["phase"] == "waiting for a model")
+    for number in range(5):  # no model serves: the answer to a good key is 503
+        assert keys.main(["add", "--name", f"n{number}"]) == 0
+        said = capsys.readouterr()
+        releaser.key = said.out.strip()
+        assert [ask(releaser)[0] for _ in range(20)] == [503] * 20 and said.err == ""
+
+
+def test_a_key_is_taken_in_while_an_engine_starts(releaser, make_model, wait_for):
+    put(make_model("one"))
+    slow = make_model("two", "slow")  # an engine that takes ten seconds to start
+    Database().intend(model_of(slow), "test", {}, Database().current().revision)
+    wait_for(lambda: releaser.status()["phase"] == f"releasing {slow.digest[:12]}")
+    releaser.key = keys.add("meanwhile")
+    assert keys.in_force(releaser.key, 20) is None and ask(releaser)[1] == "one"
+    assert releaser.status()["phase"] == f"releasing {slow.digest[:12]}"
+
+
+def test_a_gateway_that_does_not_take_the_key_is_waited_for_no_longer_than_said(releaser, wait_for):
+    wait_for(lambda: releaser.status()["phase"] == "waiting for a model")
+    (releaser.var / "secrets" / "api_keys.jsonl").write_text("no key\n")
+    said = keys.in_force("ll-00000000-x", 1)
+    assert "within 1 s" in said and "waiting for a model" in said
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """A small OpenAI-compatible server in an engine's place: python tiny_engine.py MODEL_FOLDER PORT NAME
 
-`behaviour.json` in the model folder: {"mode": "answer" | "exit" | "refuse" | "memory", "text": what it answers, "pause_s":
-between two tokens of a stream (0.05)}. One character is one token. It refuses what a real engine refuses.
+`behaviour.json` in the model folder: {"mode": "answer" | "exit" | "refuse" | "memory" | "slow", "text": what it
+answers, "pause_s": between two tokens of a stream (0.05)}. One character is one token. It refuses what a real engine refuses.
 """
 
 import json
@@ -91,4 +91,6 @@ if BEHAVIOUR["mode"] == "exit":
     sys.exit("ValueError: no such architecture")
 if BEHAVIOUR["mode"] == "memory":
     weights = bytearray(1 << 60)
+if BEHAVIOUR["mode"] == "slow":
+    time.sleep(15)
 Server(("127.0.0.1", PORT), Handler).serve_forever()
