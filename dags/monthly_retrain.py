@@ -8,6 +8,8 @@ the gate refuses never reaches production; the reasons stand in the gate's log a
 date that passed while no scheduler ran is made up for, one that passed while the DAG was paused is not. In the months that
 begin a quarter the run is that of `quarterly_retrain`, and this one skips, unless that DAG is paused. A run triggered by
 hand does not count as the month's, unless its field *Stands for the month* is set. One retrain is at work at a time.
+While the DAG is off (paused), Airflow keeps what is triggered, and cleared tasks, queued until it is switched on;
+`make retrain` switches it on for its own run alone and off again at the end, so that the schedule stays as it was.
 
 **Who owns it.** The team that owns the legal model (`legal-llm`).
 

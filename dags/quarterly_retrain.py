@@ -8,7 +8,7 @@ nothing; where none passes, the run is refused with the reasons of each.
 
 **When it runs.** On the first of each quarter at 03:00, Asia/Shanghai, once it is switched on; `monthly_retrain` skips that
 month, saying so. While this DAG is paused the monthly one does the month itself, so a quarter that was forgotten is a month
-that was not.
+that was not. What is triggered while it is off waits, queued, as in `monthly_retrain`.
 
 **Who owns it.** The team that owns the legal model (`legal-llm`).
 

@@ -3,7 +3,8 @@
     python -m legal_tasks.retrain --profile small [--sources file.yaml] [--set area.module.field=value] [--recompute train]
     python -m legal_tasks.retrain --bases current,embedded-small    # the quarterly loop; the best that passes is released
 
-Starts the services that do not run. Writes var/retrain.json. Exits 0 unless the run failed; then 2 (the caller can fix it)
+Starts the services that do not run. A DAG that is off is switched on for this run alone: the schedule stays as it is, or goes
+on with --schedule. Writes var/retrain.json. Exits 0 unless the run failed; then 2 (the caller can fix it)
 or 1 (a bug), with the failing task's last lines.
 """
 
@@ -20,15 +21,17 @@ import time
 import uuid
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from legal_tasks import notes as noted
-from legal_tasks import services, settings, verdict
+from legal_tasks import schedule, services, settings, verdict
 from legal_tasks.embedded import stored
 from legal_tasks.settings import policy
 from legal_tasks.step import EXIT_BUG, EXIT_CALLER, EXIT_DONE, StepError, convert, describe_params, var_folder
 from legal_tasks.tracking import TrackingError
 
 DAG, QUARTERLY = "monthly_retrain", "quarterly_retrain"
+ZONE = ZoneInfo("Asia/Shanghai")
 POLL_S = 1.0
 ENDED = {"success", "failed", "skipped", "upstream_failed", "removed"}
 
@@ -396,10 +399,12 @@ def retrain(arguments: argparse.Namespace) -> int:
     airflow.wait_for_dag(dag)
     run_id = f"make__{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H-%M-%S}__{uuid.uuid4().hex[:4]}"
     airflow.call("POST", f"/dags/{dag}/dagRuns", json={"dag_run_id": run_id, "logical_date": None, "conf": conf})
-    airflow.call("PATCH", f"/dags/{dag}", params={"update_mask": "is_paused"}, json={"is_paused": False})
+    on = schedule.switch_on(airflow, dag, run_id, arguments.schedule, time.time())
     print(f"run {run_id}", flush=True)
+    print(about_schedule(airflow, dag, on), flush=True)
     follower = Follower(airflow, run_id, dag)
     state = follower.follow(arguments.timeout_s)
+    schedule.switch_back(airflow, dag, run_id, time.time())  # as the run's own callback does, which may come later
     summary = summarise(follower, state, time.monotonic() - started)
     page = f"{services.airflow_url()}/plugin/legal-models"
     summary["next"] = way_out(arguments, seed_of(arguments), page) if summary["decision"] == "refused" else {}
@@ -410,6 +415,18 @@ def retrain(arguments: argparse.Namespace) -> int:
     os.replace(temporary, path)
     print_summary(summary)
     return summary["exit"]
+
+
+def about_schedule(airflow: Airflow, dag: str, on: bool) -> str:
+    """Whether runs come by themselves, in one line."""
+    if not on:
+        return (
+            f"schedule off, as before: {dag} is switched on for this run alone (for good: make retrain ARGS=--schedule, or the "
+            "switch on its page once the run has ended)"
+        )
+    due = airflow.call("GET", f"/dags/{dag}").get("next_dagrun_run_after")
+    shown = datetime.datetime.fromisoformat(due).astimezone(ZONE).strftime("%Y-%m-%d %H:%M %Z") if due else "not planned yet"
+    return f"schedule on, next run: {shown}"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -423,6 +440,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--bases", metavar="NAME,NAME", help=f"train on each, the best that passes is released: {QUARTERLY}")
     parser.add_argument("--set", action="append", default=[], metavar="area.module.field=value", help="override a setting")
     parser.add_argument("--recompute", action="append", default=[], metavar="TASK", help="do this task again")
+    parser.add_argument("--schedule", action="store_true", help="switch the DAG's schedule on as well (default: as it is)")
     parser.add_argument("--timeout-s", type=float, default=6 * 3600, help="give up following after this many seconds")
     arguments = parser.parse_args(argv)
     try:

@@ -51,7 +51,11 @@ class DueDates(CronTriggerTimetable):
             return super().next_dagrun_info(last_automated_data_interval=last_automated_data_interval, restriction=restriction)
         import pendulum
 
+        from legal_tasks import schedule
+
         paused, planned = plan_of(self.dag_id)
+        paused = paused or schedule.is_lent(self.dag_id)
+        schedule.saw(self.dag_id, paused, pendulum.now("UTC").timestamp())
         last = last_automated_data_interval.end if last_automated_data_interval else None
         due = self.choose(pendulum.now("UTC"), paused, planned and pendulum.instance(planned), last)
         return DagRunInfo.interval(due, due)

@@ -15,7 +15,6 @@ from urllib.parse import quote
 
 import candidates
 import places
-from airflow.configuration import conf
 from credentials import hand_over, mlflow_address, of_step, passed
 from links import MlflowRunLink
 from retries import StepRetry

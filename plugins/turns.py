@@ -120,6 +120,7 @@ def begin(context: Any) -> None:
     refuse_if_not_allowed(context["ti"].dag_id, run)
     month = form.month_of(run.conf, run.run_after)
     if scheduled:
+        skip_if_off(context)
         skip_if_done(context, month)
         if context["ti"].dag_id != QUARTERLY and int(month[5:]) in QUARTER_MONTHS:
             skip_if_quarterly(context, month)
@@ -161,6 +162,21 @@ def skip_if_passed(context: Any) -> None:
         )
 
 
+def skip_if_off(context: Any) -> None:
+    """Skip a run that was due while the schedule was off: Airflow makes one where its plan was stale, or a loan went over it."""
+    import pendulum
+
+    from legal_tasks import schedule
+
+    run = context["dag_run"]
+    if str(getattr(run.run_type, "value", run.run_type)) != "scheduled":  # a backfill was asked for
+        return
+    due = pendulum.instance(run.run_after)
+    if schedule.was_off(context["ti"].dag_id, due.timestamp(), time.time()):
+        shown = due.in_timezone(ZONE).format("YYYY-MM-DD HH:mm")
+        raise AirflowSkipException(f"the schedule was off at {shown}: trigger a run by hand if this month shall be done")
+
+
 def skip_if_done(context: Any, month: str) -> None:
     """Skip the scheduled run of a month that a manual run was told to stand for, unless that one failed."""
     note = _read(folder() / f"period-{month}.json")
@@ -170,12 +186,14 @@ def skip_if_done(context: Any, month: str) -> None:
 
 def skip_if_quarterly(context: Any, month: str) -> None:
     """Skip where the quarterly run of the same moment is there; one that is paused takes nobody's place."""
+    from legal_tasks import schedule
+
     ti, run = context["ti"], context["dag_run"]
     deadline = time.monotonic() + SEEN_S
     while True:
         if ti.get_dr_count(dag_id=QUARTERLY, logical_dates=[run.logical_date]):
             raise AirflowSkipException(f"{month} begins a quarter: the month's run is that of {QUARTERLY}")
-        if ti.get_dag(QUARTERLY).is_paused:
+        if ti.get_dag(QUARTERLY).is_paused or schedule.is_lent(QUARTERLY):
             log.warning("%s begins a quarter, but %s is paused: doing the month here", month, QUARTERLY)
             return
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""A run's verdict as its note in Airflow: a callback at the run's end, whoever triggered it.
+"""A run's verdict as its note in Airflow: a callback at the run's end, whoever triggered it. It ends a loan of the DAG too.
 
 The note is set through Airflow's API, which is the one way that a callback has; what a person wrote there before stays above.
 """
@@ -6,6 +6,7 @@ The note is set through Airflow's API, which is the one way that a callback has;
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 from urllib.parse import quote
 
@@ -17,10 +18,10 @@ log = logging.getLogger(__name__)
 
 
 def tell_verdict(context: Any) -> None:
-    """Write the verdict into the run's note (callback of success and failure)."""
+    """Write the verdict into the run's note, and switch off a DAG that was on for this run alone (callback of both ends)."""
     import httpx
 
-    from legal_tasks import services
+    from legal_tasks import schedule, services
     from legal_tasks.retrain import Airflow
 
     dag_id, run_id = context["dag"].dag_id, context["run_id"]
@@ -30,6 +31,8 @@ def tell_verdict(context: Any) -> None:
         log.warning("%s has no note: Airflow's API does not answer at %s (%s)", run_id, services.airflow_url(), error)
         return
     address = f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}"
+    if schedule.switch_back(airflow, dag_id, run_id, time.time()):
+        log.info("%s is off again: it was on for %s alone", dag_id, run_id)
     run = airflow.call("GET", address)
     if run["state"] not in ("success", "failed"):
         log.info("%s is %s again: its end will say the verdict", run_id, run["state"])

@@ -218,3 +218,39 @@ moments = [pendulum.parse(text, tz="Asia/Shanghai") for text in ("2026-11-28 10:
 print(json.dumps([str(monthly.newest(moment)) for moment in moments]))
 """)
     assert seen == ["2026-10-31 19:00:00+00:00", "2026-09-30 19:00:00+00:00"]
+
+
+def test_a_scheduled_run_of_a_date_at_which_the_schedule_was_off_skips_and_a_backfill_does_not(orchestrate):
+    seen = orchestrate(
+        HEAD
+        + """
+from legal_tasks import schedule
+airflow = Airflow("monthly_retrain", [])
+due = pendulum.parse("2026-11-01 03:00", tz="Asia/Shanghai").timestamp()
+before = outcome(context(airflow, "s1", "scheduled"))
+schedule.saw("monthly_retrain", True, due - 3600)
+schedule.saw("monthly_retrain", False, due + 86400)   # switched on a day late, with a stale plan
+late = outcome(context(airflow, "s2", "scheduled"))
+backfill = outcome(context(airflow, "s3", "backfill"))
+by_hand = outcome(context(airflow, "h", "manual"))
+december = outcome(context(airflow, "s4", "scheduled", "2026-12-01"))
+print(json.dumps([before, late, backfill, by_hand, december]))
+"""
+    )
+    assert seen[1].startswith("AirflowSkipException: the schedule was off at 2026-11-01 03:00: trigger a run by hand")
+    assert [seen[0], *seen[2:]] == ["s1", "s3", "h", "s4"]
+
+
+def test_a_quarterly_dag_that_is_on_for_one_run_alone_takes_no_months_place(orchestrate):
+    seen = orchestrate(
+        HEAD
+        + """
+from legal_tasks import schedule
+class On:
+    def call(self, method, path, **options):
+        return {"is_paused": True}
+schedule.switch_on(On(), "quarterly_retrain", "make__1", keep=False, now=time.time())
+print(json.dumps(outcome(context(Airflow("monthly_retrain", []), "m", "scheduled", "2027-01-01"))))
+"""
+    )
+    assert seen == "m"

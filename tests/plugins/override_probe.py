@@ -81,7 +81,7 @@ def sign(name, run=RUN):
     return signer().dumps([name, run])
 
 
-answer = {"before": state(), "refused": {}}
+answer = {"before": state(), "paused before": api.get(f"/dags/{DAG}").json()["is_paused"], "refused": {}}
 refused = answer["refused"]
 refused["no session"] = httpx.post(f"{address}/legal-models/override", data={"run": RUN}, trust_env=False).status_code
 refused["no token"] = post("alice", token=None)[0]
@@ -104,6 +104,7 @@ answer["still"] = state()
 answer["confirmed"] = post("bob", "override-confirm", number=number)[0]
 answer["shown"] = visited
 answer["after"] = state()
+answer["paused"] = api.get(f"/dags/{DAG}").json()["is_paused"]
 log = api.get("/eventLogs", params={"dag_id": DAG, "event": "post_clear_task_instances"}).json()["event_logs"]
 answer["log"] = [entry["owner"] for entry in log]
 answer["report"] = {}

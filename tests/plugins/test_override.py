@@ -87,6 +87,8 @@ def test_the_release_runs_again_in_the_name_of_who_confirmed(answered):
     seen = answered[0]
     assert (seen["before"], seen["still"], seen["after"]) == ("skipped", "skipped", None)
     assert seen["log"] == ["bob"]
+    # Airflow lets the tasks of a DAG that is off wait: it is on until the run has ended.
+    assert (seen["paused before"], seen["paused"]) == (True, False)
 
 
 def test_the_report_is_shown_to_who_may_read_runs_out_of_reach_of_the_session(answered):
