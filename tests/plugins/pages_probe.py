@@ -28,6 +28,13 @@ with TestClient(application, base_url="http://127.0.0.1:8080") as client:
     answer["post"] = {"status": client.post("/legal-models/page", headers={"Cookie": f"_token={admin}"}).status_code}
     answer["bearer"] = {"status": client.get("/legal-models/page", headers={"Authorization": f"Bearer {admin}"}).status_code}
     answer["script"] = {"status": 0, "text": client.get("/legal-models/links.js").text}
+    answer["start"] = [
+        {"status": got.status_code, "text": got.text, "headers": dict(got.headers)}
+        for got in (
+            client.get(place, headers={"Accept-Encoding": "identity"})
+            for place in ("/", "/dags/monthly_retrain", "/api/v2/version")
+        )
+    ]
     menu = client.get("/api/v2/plugins", headers={"Authorization": f"Bearer {admin}"}).json()["plugins"]
     answer["views"] = [view for plugin in menu for view in plugin["external_views"]]
 print(json.dumps(answer))

@@ -23,10 +23,23 @@ def answered(tmp_path_factory):
 
 
 def test_only_a_session_with_a_role_sees_the_page(answered):
-    states = {name: answer["status"] for name, answer in answered[1].items() if name not in ("views", "script")}
+    states = {name: answer["status"] for name, answer in answered[1].items() if name not in ("views", "script", "start")}
     refused = {"none": 401, "forged": 401, "expired": 401, "no role": 403}
     assert states == {**refused, "viewer": 200, "admin": 200, "bearer": 200, "post": 405}
     assert all("legal_exam" not in answered[1][name]["text"] for name in refused)
+
+
+def test_airflows_start_page_shows_times_in_shanghai_unless_a_reader_has_chosen(answered):
+    start, deep, version = answered[1]["start"]
+    for page in (start, deep):
+        own, airflows = (
+            page["text"].index('setItem("timezone", \'"Asia/Shanghai"\')'),
+            page["text"].index('<script type="module"'),
+        )
+        assert page["status"] == 200 and own < airflows and 'getItem("timezone") === null' in page["text"]
+        assert int(page["headers"]["content-length"]) == len(page["text"].encode())
+    assert version["status"] == 200 and "timezone" not in version["text"]
+    assert "timezone" not in answered[1]["admin"]["text"]
 
 
 def test_the_numbers_on_the_page_are_the_artifacts(answered):
