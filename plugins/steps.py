@@ -16,7 +16,7 @@ from urllib.parse import quote
 import candidates
 import places
 from credentials import hand_over, mlflow_address, of_step, passed
-from links import MlflowRunLink
+from links import MlflowRunLink, show
 from retries import StepRetry
 from turns import take_turn
 
@@ -164,6 +164,7 @@ def step(
     place = where or places.place_of(name)
     if place.kind != "kubernetes":  # a pod has the cluster's secrets
         kwargs["pre_execute"] = hand_over(name, kwargs["pre_execute"])
+    kwargs["pre_execute"] = show(name, kwargs["pre_execute"])
     words = [shlex.quote(python(env)) if place.kind == "here" else "python", "-m", f"legal_tasks.{name}"]
     words += ["--profile", "{{ params.profile | quote }}", "{{ overrides(params, " + repr(fields or {}) + ", ti) }}"]
     words.append("{{ recompute(params, " + repr(task_id) + ") }}")
@@ -186,5 +187,5 @@ def step(
         execution_timeout=timedelta(minutes=timeout_minutes),
         **kwargs,
     )
-    operator.operator_extra_links = (MlflowRunLink(),)
+    operator.operator_extra_links = (MlflowRunLink(name),)
     return operator

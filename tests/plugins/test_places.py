@@ -142,6 +142,11 @@ def test_a_container_gets_the_secrets_of_its_step_too_and_its_places_own_win(bui
     assert built[1]["handed"] == {"MLFLOW_TRACKING_TOKEN": "canary-of-mlflow", "HF_TOKEN": "canary-of-the-hub"}
 
 
+def test_the_link_to_mlflow_stands_on_the_tasks_page_from_its_first_moment(built):
+    query = "dag=d&run=scheduled__2026-11-01T03%3A00%3A00%2B08%3A00&step=training.lora"
+    assert built[1]["pushed"]["_link_MlflowRunLink"].endswith(f"/mlflow-run/open?{query}")
+
+
 def test_a_missing_secret_is_named_before_the_container_starts(answers):
     assert answers[3]["check"].startswith("AirflowFailException") and "UNSET_TOKEN is not set" in answers[3]["check"]
 
