@@ -4,8 +4,9 @@
 
 The artifact: items.jsonl {id, kind, source, licence, locator, format, text|fields}, set_aside.jsonl (what could not be read),
 exams/<name>.jsonl (what can be asked) and exam_questions.jsonl {exam, line, question, options} (all of it, to be kept out of
-the training set; `line` counts the exam's records from 1, lines of a JSON Lines file). An item's id comes from its
-content, so renamed and shuffled files give the same ids.
+the training set; `line` counts the exam's records from 1, lines of a JSON Lines file). card/exams.json {name: {origin, file,
+digest, count}} says which file an exam is, and is no part of the content: a moved exam trains nothing anew. An item's id comes
+from its content, so renamed and shuffled files give the same ids.
 """
 
 from __future__ import annotations
@@ -24,12 +25,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+from legal_tasks.artifacts import digest_files, sha256_file
 from legal_tasks.data import archives, large, readers, sources, tombstones
 from legal_tasks.data import exams as layouts
+from legal_tasks.evaluation import names
+from legal_tasks.evaluation.items import by_kind
+from legal_tasks.evaluation.rules import STANDING
 from legal_tasks.step import Output, StepError, main, progress
 
-VERSION = 7
+VERSION = 8
 EMBEDDED = "embedded"
+CARD = "card/exams.json"
 LICENCES = ("MIT", "Apache-2.0", "CC0-1.0", "CC-BY-4.0", "BSD-3-Clause", "public-domain")
 
 
@@ -213,7 +219,7 @@ def collect_sources(found: sources.Sources, output: Path) -> tuple[list[dict[str
 def collect_exams(found: sources.Sources, folder: Path, words: Path) -> dict[str, dict[str, Any]]:
     """Write <folder>/<name>.jsonl for every exam, and all questions to `words`; StepError if one has none that can be asked."""
     folder.mkdir()
-    report, questions = {}, []
+    report, questions, taken = {}, [], names.Names()
     matcher = tombstones.Matcher(tombstones.read())
     for exam in found.exams:
         kept, left_out, total = [], Counter[str](), 0
@@ -236,6 +242,9 @@ def collect_exams(found: sources.Sources, folder: Path, words: Path) -> dict[str
                 left_out[piece.broken or why] += 1
             else:
                 kept.append(item if split == "test" else item | {"split": split})
+        names.check_kinds(exam.name, (item["kind"] for item in kept), f"the exam {exam.given}")
+        for part in by_kind(exam.name, kept) if kept else ():
+            taken.take(part, exam.given)
         if not kept:
             why = "; ".join(f"{text} ({count}x)" for text, count in left_out.most_common(3))
             raise StepError(f"the exam {exam.name} ({exam.files[0][0]}) has no item that can be asked: {why}; correct `exams`")
@@ -251,14 +260,38 @@ def collect_exams(found: sources.Sources, folder: Path, words: Path) -> dict[str
     return report
 
 
+def write_card(found: sources.Sources, folder: Path, origin: str, report: dict[str, dict[str, Any]]) -> None:
+    """card/exams.json: of every exam its origin, the file as the YAML names it, that file's digest, and the items kept."""
+    (folder / "card").mkdir()
+    card = {
+        exam.name: {
+            "origin": origin,
+            "file": exam.given,
+            "digest": sha256_file(exam.files[0][0])
+            if exam.alone
+            else digest_files({place: sha256_file(file) for file, place in exam.files}),
+            "count": report[exam.name]["kept"],
+        }
+        for exam in found.exams
+    }
+    (folder / CARD).write_text(json.dumps(card, ensure_ascii=False, indent=1) + "\n", "utf-8")
+
+
 def run(params: Params) -> Report:
     started = time.time()
     with _yaml(params) as path:
         found = sources.load(path, params.licences)
         rows, reasons = collect_sources(found, params.output)
         exam_report = collect_exams(found, params.output / "exams", params.output / "exam_questions.jsonl")
+        write_card(found, params.output, EMBEDDED if params.sources == EMBEDDED else "sources", exam_report)
     totals = {name: sum(row[name] for row in rows) for name in ("in", "collected")}
     print(f"collected {totals['collected']} of {totals['in']} items from {len(rows)} sources, {len(exam_report)} exams")
+    absent = [name for name in STANDING if name not in exam_report]
+    if absent and not (found.stock and absent == [names.POOLED]):
+        print(
+            f"no exam is called {' or '.join(absent)}: the gate lets no model through without these; list your own under "
+            "`exams`, or name others by evaluation.harness.standing (a folder, or `embedded` for the little world's own)"
+        )
     items = totals | {"set_aside": dict(sorted(reasons.items()))}
     return Report(items, rows, exam_report, params.as_of.isoformat(), round(time.time() - started, 1))
 

@@ -12,6 +12,7 @@ import yaml
 
 from legal_tasks.data import remote
 from legal_tasks.data.readers import FORMATS
+from legal_tasks.evaluation import names
 from legal_tasks.step import StepError
 
 KINDS = ("statute", "case", "contract", "consultation", "document", "instruction")
@@ -24,6 +25,7 @@ class Source:
     """`files`: (path, place relative to what the YAML names), sorted. `alone`: the YAML names one file.
 
     `links`: places of links in the folder or glob, which are not followed: they may lead anywhere, or in a circle.
+    `given`: the path as the YAML has it.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Source:
     files: tuple[tuple[Path, str], ...]
     alone: bool
     links: tuple[str, ...] = ()
+    given: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,9 @@ def load(path: Path, licences: tuple[str, ...]) -> Sources:
     sources = _distinct(sources, content["sources"], f"{path}, sources")
     exams = _distinct(exams, content.get("exams") or [], f"{path}, exams")
     stock = tuple(path.parent / name for name in STOCK if (path.parent / name).is_dir())
+    for exam in exams:
+        names.check_exam(exam.name, f"{path}, exams, {exam.given}")
+    names.check_stock({exam.name: exam.given for exam in exams}, names.stock_folders(path.parent))
     return Sources(tuple(sources), tuple(exams), stock)
 
 
@@ -142,7 +148,7 @@ def _entry(entry: dict[str, Any], where: str, base: Path, kind: str, licence: st
     name = str(entry.get("name") or place.name.split(".")[0].replace("*", "") or kind)
     if "/" in name or name.startswith("."):
         raise StepError(f"{where}: name `{name}` must not hold a slash or begin with a dot")
-    return Source(name, kind, licence, form, tuple(sorted(files, key=lambda pair: pair[1])), alone, tuple(links))
+    return Source(name, kind, licence, form, tuple(sorted(files, key=lambda pair: pair[1])), alone, tuple(links), text)
 
 
 def _crosses_link(file: Path, base: Path) -> bool:

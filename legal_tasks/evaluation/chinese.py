@@ -36,6 +36,10 @@ LAW_WORDS = "在用模型（版本 {0}）适用 {1} 的法律，本次运行适�
 # Why something was not measured, as compare and rules say it -> the same in Chinese.
 WHY = (
     (r"the suite (\S+) was not asked", "没有作答试题集 {0}"),
+    (
+        r"the suite (\S+) was not asked: list an exam of this name in the sources, or set evaluation\.harness\.standing",
+        "没有作答试题集 {0}：请在数据源的考试中列出同名试题集，或设定常设套件（见评测文档）",
+    ),
     (r"the profile names no domain suite and the sources list no exams", "配置未指定领域试题集，数据源也未列出考试"),
     (r"the history of releases was not given", "未提供发布历史"),
     (r"no question was answered in words", "没有以文字作答的题目"),

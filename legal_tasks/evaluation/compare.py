@@ -18,11 +18,12 @@ from typing import Annotated, Any
 from legal_tasks.artifacts import canonical, sha256_text
 from legal_tasks.evaluation import endpoint, judge, paired
 from legal_tasks.evaluation.items import GENERATED, Item, Row, read_items, read_lines, spread, write_lines
+from legal_tasks.evaluation.names import ANSWERS
 from legal_tasks.evaluation.rules import real_exams
 from legal_tasks.evaluation.tables import render_comparison
 from legal_tasks.step import Input, Output, StepError, main, progress
 
-VERSION = 5
+VERSION = 6
 ROLES = ("base", "champion", "challenger")
 ANALYSED = ("points", "charge_f1", "article_f1")
 
@@ -99,9 +100,9 @@ def compare_all(
 ) -> dict[str, Any]:
     """comparison.json from rows in memory, without the compressed formats: {suites, domain, seed, rounds}.
 
-    `about`: {suite: {origin, kind, embedded}} as the harness notes it; `asked`: {suite: {id: item}} of what every role
-    had to answer (without it, what the challenger answered). `domain`: the exams of the sources taken together, an item
-    that stands in two of them counted once; null where there are not at least two.
+    `about`: {suite: {origin, kind, embedded, file, digest, count}} as the harness notes it; `asked`: {suite: {id: item}} of what
+    every role had to answer (without it, what the challenger answered). `domain`: the exams of the sources taken together, an
+    item that stands in two of them counted once; null where there are not at least two.
     """
     asked = asked or {}
     suites = {
@@ -167,7 +168,7 @@ def answers_in_words(rows: Answers) -> Iterator[dict[str, Any]]:
     for suite, answered in rows.items():
         for row in answered.get("challenger", []):
             if row["kind"] in ("answer", "analysis"):
-                yield {"id": row["id"] if suite == "answers" else f"{suite}/{row['id']}", "answer": row["answer"]}
+                yield {"id": row["id"] if suite == ANSWERS else f"{suite}/{row['id']}", "answer": row["answer"]}
 
 
 def load_items(folder: Path, suites: Sequence[str] | Mapping[str, Any], limit: int | None) -> dict[str, dict[str, Item]]:
@@ -203,7 +204,7 @@ def questions(folder: Path) -> Iterator[dict[str, Any]]:
     """What was asked, for the check that no training record holds it; wordings taught on purpose are left out."""
     for path in sorted(folder.glob("*.jsonl")):
         for item in read_lines(path):
-            if item["kind"] != "answer" and item.get("wording") != "seen":
+            if path.stem != ANSWERS and item.get("wording") != "seen":  # those are other suites' questions once more
                 yield {"suite": path.stem, "question": item["question"], "options": list((item.get("options") or {}).values())}
 
 

@@ -208,6 +208,7 @@ def decide(
         "rules": [rule.as_dict() for rule in found],
         "metrics": metrics(suites, found, proof),
         "domain": exams,
+        "suites": {name: origin_of(part) for name, part in comparison["suites"].items()},
         "domain_bound_reason": params.domain_bound_reason if limits.domain_bound < rules.SPECIFIED_ACCURACY else "",
         "accuracies": {
             suite: {"value": suites[suite]["challenger"]["value"], "items": suites[suite]["items"], "n": suites[suite]["n"]}
@@ -218,6 +219,14 @@ def decide(
         "set_for_this_run": set_for_this_run(params),
         "thresholds": {field.name: getattr(limits, field.name) for field in fields(Thresholds)},
     }
+
+
+def origin_of(part: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a suite came from: {origin, file, digest, count, n}; null for what an older comparison does not know.
+
+    `count`: the items of the file that can be asked; `n`: those that decide here (unseen wordings, within a limit).
+    """
+    return {key: part.get(key) for key in ("origin", "file", "digest", "count", "n")}
 
 
 def accept_reason(mode: str, reason: str, domain: Sequence[str], suites: Mapping[str, Any]) -> str:

@@ -3,8 +3,9 @@
     python -m legal_tasks.evaluation.harness --profile small --challenger MERGE --items COLLECT
 
 The suites are the exam files of the sources (each a domain suite of this run, unless it is one of the standing
-benchmarks by name) and the standing ones, which are asked at every run. A model's rows are kept in the store under
-its digest, so base and champion are evaluated once for the same items and code version.
+benchmarks by name) and, where somebody names them, standing ones for what the sources lack. Nothing of the embedded world
+is asked in a run on other sources unless it is named. A model's rows are kept in the store under its digest, so base and
+champion are evaluated once for the same items and code version.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from legal_tasks.artifacts import Store, canonical, digest_path, read_manifest
+from legal_tasks.artifacts import Store, canonical, digest_files, digest_path, read_manifest
+from legal_tasks.data.collect import CARD
 from legal_tasks.evaluation.endpoint import Endpoint, check_url
-from legal_tasks.evaluation.items import Item, read_items, spread, suites_in, write_lines
+from legal_tasks.evaluation.items import Item, by_kind, read_items, spread, suites_in, write_lines
 from legal_tasks.evaluation.models import VERSION as MODEL_VERSION
-from legal_tasks.evaluation.models import How, evaluate_cached, evaluate_model, resolve_model, set_threads, stock_folders
+from legal_tasks.evaluation.models import How, evaluate_cached, evaluate_model, resolve_model, set_threads
+from legal_tasks.evaluation.names import ANSWERS, POOLED, Names, check_exam, check_kinds, stock_folders
 from legal_tasks.evaluation.rules import STANDING
 from legal_tasks.step import Input, Output, Runtime, StepError, main, progress
 from legal_tasks.training import base as bases
@@ -32,7 +35,6 @@ __all__ = ["evaluate_model"]
 VERSION = MODEL_VERSION
 EMBEDDED = "embedded"
 WORLD = Path(__file__).resolve().parents[1] / "embedded"
-ANSWERS = "answers"  # the suite of questions of the domain that are answered in words
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,9 @@ class Params:
     output: Annotated[Path, Output("folder with items/, <role>/<suite>.jsonl, <role>/summary.json and summary.json")]
     base: Annotated[str, "the base model: embedded, a folder, or a hub id"] = "embedded"
     champion: Annotated[str, "the model to replace: production (what serves now, if any), none, or a folder"] = "production"
-    standing: Annotated[str, "where general, refusal and over_refusal come from, if not from the sources: embedded, a folder"] = (
-        ""
-    )
+    standing: Annotated[
+        str, "where general, refusal and over_refusal come from, if not from the sources: a folder, or embedded; empty: nowhere"
+    ] = ""
     world_seed: Annotated[int, "seed of the embedded world, by which its own exams are known"] = 0
     free_answers: Annotated[int, "questions of the domain that are answered in words, for the citations; 0 for none"] = 200
     rank_texts: Annotated[tuple[str, ...], "suites answered by ranking the option texts, which the prompt does not show"] = ()
@@ -88,7 +90,8 @@ def extra_inputs(params: Params) -> dict[str, Path]:
         found |= {f"standing {file.name}": file for file in sorted(WORLD.glob("*.py"))}
     elif params.standing:
         found["standing"] = Path(params.standing)
-    return found
+    card = params.items / CARD
+    return found | ({"exams' files": card} if card.is_file() else {})
 
 
 def find_champion(params: Params) -> Path | None:
@@ -119,7 +122,7 @@ def find_champion(params: Params) -> Path | None:
 @dataclass
 class Report:
     roles: dict[str, dict[str, Any]]  # role -> suite -> {n, accuracy, unseen}
-    suites: dict[str, dict[str, Any]]  # suite -> {origin: sources|standing, kind, n}
+    suites: dict[str, dict[str, Any]]  # suite -> {origin, kind, embedded, file, digest, count, n}
     reused: list[str]  # roles whose rows were in the store
     seconds: float
 
@@ -150,8 +153,8 @@ def run(params: Params) -> Report:
             shutil.copyfile(file, target / file.name)
         found[role] = json.loads((target / "summary.json").read_text("utf-8"))["suites"]
         print(f"{role}: " + ", ".join(f"{name} {_percent(part)}" for name, part in found[role].items()), flush=True)
+    suites |= stock_suites(suites, folder_of_items, found["challenger"], params)
     for name, part in found["challenger"].items():
-        suites.setdefault(name, {"origin": "standing", "kind": part["kind"]})
         suites[name]["n"] = part["n"]
     summary = {"suites": suites, "roles": found, "how": how.key()}
     (params.output / "summary.json").write_text(json.dumps(summary, ensure_ascii=False, indent=1) + "\n", "utf-8")
@@ -160,13 +163,14 @@ def run(params: Params) -> Report:
 
 
 def gather(params: Params, target: Path) -> dict[str, dict[str, Any]]:
-    """Copy the suites of the sources and the standing ones into `target`; {suite: {origin, kind, embedded}}.
+    """Copy the suites of the sources and the standing ones into `target`; {suite: {origin, kind, embedded, file, digest, count}}.
 
-    A suite of the sources takes the place of a standing one of the same name. `embedded`: these are the very items of
-    the embedded world, compared by content.
+    `origin`: sources, embedded (the little world's own, known by its content), standing (a folder that was named), derived.
+    A standing suite only fills a place that the sources leave empty. StepError where two suites would have one name.
     """
     target.mkdir()
     found: dict[str, dict[str, Any]] = {}
+    given, card = Names(), read_card(params.items)
     with tempfile.TemporaryDirectory() as scratch:
         world = write_world(Path(scratch), params.world_seed)
         standing = world if params.standing == EMBEDDED else exams_folder(Path(params.standing)) if params.standing else None
@@ -174,40 +178,72 @@ def gather(params: Params, target: Path) -> dict[str, dict[str, Any]]:
             if folder is None:
                 continue
             for name in suites_in(folder):
-                if name in found or name in params.skip or (origin == "standing" and name not in STANDING):
+                filled = given.holder(name) or (name == POOLED and stock_folders(target))
+                if name in params.skip or (origin == "standing" and (name not in STANDING or filled)):
                     continue
-                items = read_items(folder / f"{name}.jsonl", split=None)
-                embedded = same_items(world / f"{name}.jsonl", items)
+                items, file = read_items(folder / f"{name}.jsonl", split=None), folder / f"{name}.jsonl"
+                shown = {"origin": origin, "file": file.name, "digest": digest_path(file)}
+                shown |= card.get(name, {}) if origin == "sources" else {}
+                check_exam(name, f"the exam {shown['file']}")
+                check_kinds(name, (item["kind"] for item in items), f"the exam {shown['file']}")
+                embedded = shown["origin"] == EMBEDDED or same_items(world / f"{name}.jsonl", items)
                 for part, same in by_kind(name, items).items():
+                    given.take(part, shown["file"])
                     write_lines(target / f"{part}.jsonl", same)
-                    found[part] = {"origin": origin, "kind": same[0]["kind"], "embedded": embedded}
-            _copy_stock(params, folder, target)
-    if not found:
+                    about = {"origin": EMBEDDED if embedded else origin, "kind": same[0]["kind"], "embedded": embedded}
+                    count = sum(item.get("split", "test") == "test" for item in same)
+                    found[part] = about | {"file": shown["file"], "digest": shown["digest"], "count": count}
+            _copy_stock(params, folder, target, given, origin)
+    if not found and not stock_folders(target):
         raise StepError(f"--items {params.items} holds no suites (*.jsonl): list evaluation sets under `exams` in the sources")
-    if params.free_answers and ANSWERS not in found:
-        questions = free_questions(target, found, params.free_answers)
+    if params.free_answers:
+        questions, asked = free_questions(target, found, params.free_answers)
         if questions:
-            write_lines(target / f"{ANSWERS}.jsonl", questions)
-            found[ANSWERS] = {"origin": "derived", "kind": "answer", "embedded": False}
+            file = target / f"{ANSWERS}.jsonl"
+            write_lines(file, questions)
+            about = {"origin": "derived", "kind": "answer", "embedded": all(found[name]["embedded"] for name in asked)}
+            found[ANSWERS] = about | {"file": " + ".join(asked), "digest": digest_path(file), "count": len(questions)}
     return found
 
 
-def by_kind(name: str, items: list[Item]) -> dict[str, list[Item]]:
-    """A suite of one kind under its name; one that mixes kinds (XSTest: safe and unsafe) as a suite for each, name-kind."""
-    kinds = dict.fromkeys("choice" if item["kind"] in ("choice", "case") else item["kind"] for item in items)
-    if len(kinds) == 1:
-        return {name: items}
-    return {
-        f"{name}-{kind}": [item for item in items if item["kind"] == kind or (kind == "choice" and item["kind"] == "case")]
-        for kind in kinds
-    }
+def read_card(items: Path) -> dict[str, dict[str, Any]]:
+    """{exam: {origin, file, digest, count}} as data.collect noted it; {} for a folder that it did not make."""
+    path = items / CARD
+    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
 
 
-def _copy_stock(params: Params, folder: Path, target: Path) -> None:
-    for place in stock_folders(folder).values():
-        copy = target / place.parent.name / place.name
-        if place.parent.name not in params.skip and not copy.exists():
-            shutil.copytree(place, copy)
+def _copy_stock(params: Params, folder: Path, target: Path, given: Names, origin: str) -> None:
+    """The stock sets of a folder; those of the sources may clash with an exam, a standing one only fills an empty place."""
+    for name, place in stock_folders(folder).items():
+        where = f"{place.parent.name}/{place.name}"
+        if {name, place.parent.name} & set(params.skip):
+            continue
+        if origin == "standing" and given.holder(name):
+            print(f"{name} is not asked of {params.standing}: the sources have {given.holder(name)} under this name", flush=True)
+            continue
+        given.take(name, f"the stock set in {where}")
+        shutil.copytree(place, target / place.parent.name / place.name)
+
+
+def stock_suites(
+    suites: dict[str, dict[str, Any]], folder: Path, answered: dict[str, Any], params: Params
+) -> dict[str, dict[str, Any]]:
+    """What is known of the stock sets that were asked, and of all of them together where they stand for general ability."""
+    with tempfile.TemporaryDirectory() as scratch:
+        world = {name: digest_path(place) for name, place in stock_folders(write_world(Path(scratch), params.world_seed)).items()}
+    found: dict[str, dict[str, Any]] = {}
+    for name, place in stock_folders(folder).items():
+        digest = digest_path(place)
+        about: dict[str, Any] = {"origin": EMBEDDED if world.get(name) == digest else "stock", "kind": "choice"}
+        about |= {"embedded": world.get(name) == digest, "file": f"{place.parent.name}/{place.name}", "digest": digest}
+        found[name] = about | {"count": answered[name]["n"]}
+    if POOLED in answered and POOLED not in suites:
+        parts = list(found.values())
+        embedded = all(part["embedded"] for part in parts)
+        about = {"origin": EMBEDDED if embedded else "stock", "kind": "choice", "embedded": embedded}
+        about |= {"file": " + ".join(part["file"] for part in parts), "count": sum(part["count"] for part in parts)}
+        found[POOLED] = about | {"digest": digest_files({part["file"]: part["digest"] for part in parts})}
+    return found
 
 
 def write_world(folder: Path, seed: int) -> Path:
@@ -227,17 +263,17 @@ def same_items(path: Path, items: list[Item]) -> bool:
     return path.is_file() and sorted(map(content, read_items(path, split=None))) == sorted(map(content, items))
 
 
-def free_questions(folder: Path, suites: dict[str, dict[str, Any]], count: int) -> list[Item]:
-    """Up to `count` questions of the domain's exams, evenly spread, to be answered in words."""
+def free_questions(folder: Path, suites: dict[str, dict[str, Any]], count: int) -> tuple[list[Item], list[str]]:
+    """Up to `count` questions of the domain's exams, evenly spread, to be answered in words; and which exams they are of."""
+    asked = [name for name, about in suites.items() if about["kind"] in ("choice", "case") and name not in STANDING]
     items = [
-        item
-        for name, about in suites.items()
-        if about["kind"] in ("choice", "case") and name not in STANDING
+        {**item, "id": f"{name}/{item['id']}"}
+        for name in asked
         for item in read_items(folder / f"{name}.jsonl")
         if item.get("wording") != "seen"
     ]
-    chosen = spread(items, count)
-    return [{**item, "id": f"{item['suite']}/{item['id']}", "suite": ANSWERS, "kind": "answer"} for item in chosen]
+    # What was to be chosen has no article to be named by.
+    return [{**item, "suite": ANSWERS, "kind": "answer", "reference": None} for item in spread(items, count)], asked
 
 
 def _teller(number: int, roles: int, role: str) -> Any:

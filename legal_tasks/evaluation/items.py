@@ -66,6 +66,17 @@ def check_item(item: Item) -> str | None:
     return None
 
 
+def by_kind(name: str, items: list[Item]) -> dict[str, list[Item]]:
+    """A suite of one kind under its name; one that mixes kinds (XSTest: safe and unsafe) as a suite for each, name-kind."""
+    kinds = dict.fromkeys("choice" if item["kind"] in ("choice", "case") else item["kind"] for item in items)
+    if len(kinds) == 1:
+        return {name: items}
+    return {
+        f"{name}-{kind}": [item for item in items if item["kind"] == kind or (kind == "choice" and item["kind"] == "case")]
+        for kind in kinds
+    }
+
+
 class Docs(list):
     """Items as lm-eval wants a split of a data set: a list that knows its columns.
 

@@ -19,12 +19,11 @@ from legal_tasks.evaluation import cases, choices, endpoint, extract, safety
 from legal_tasks.evaluation.endpoint import Endpoint
 from legal_tasks.evaluation.items import GENERATED, Row, read_items, suites_in, write_lines
 from legal_tasks.evaluation.lm import Scorer, as_lm
+from legal_tasks.evaluation.names import POOLED, check_stock, stock_folders
 from legal_tasks.step import StepError, environment_lock, recomputing, store
 
-VERSION = 3  # raised when the same model and items should give other rows
+VERSION = 4  # raised when the same model and items should give other rows
 TASKS = Path(__file__).parent / "tasks"
-STOCK = {"ceval-valid": Path("ceval/ceval-exam"), "cmmlu": Path("haonan-li/cmmlu")}
-POOLED = "general"
 FEW_SHOT_SEED = 1234  # of lm_eval.simple_evaluate
 
 Tell = Callable[[float, str], None]
@@ -131,17 +130,6 @@ def resolve_model(path: Path) -> tuple[Path, str]:
     raise StepError(f"{path} holds no model: name a folder with config.json and *.safetensors, or a .gguf file")
 
 
-def stock_folders(items: Path) -> dict[str, Path]:
-    """The data sets in their own layout that lie in `items` or beside it: {ceval-valid|cmmlu: folder}."""
-    found = {}
-    for name, place in STOCK.items():
-        for root in (items, items.parent):
-            if (root / place / "README.md").is_file():
-                found[name] = root / place
-                break
-    return found
-
-
 def evaluate_loaded(
     model: Any, tokenizer: Any, items: Path, suites: Sequence[str] = (), *, how: How | None = None, tell: Tell | None = None
 ) -> dict[str, Any]:
@@ -154,6 +142,7 @@ def evaluate_loaded(
     for name in suites:
         if not (items / f"{name}.jsonl").is_file():
             raise StepError(f"there is no suite {name} in {items}; there are {', '.join(suites_in(items)) or 'none'}")
+    check_stock(suites, stock_folders(items))
     template = template_hash(tokenizer)
     parts = _Parts(tell, _count_parts(items, suites, how)) if tell else None
     scorer = Scorer(model, tokenizer, tell=parts)
@@ -163,9 +152,8 @@ def evaluate_loaded(
         own = [_task(name, items, how, tokenizer.eos_token, generated) for name in suites]
         samples = _answer(lm, own, how, scorer.unfinished, parts)
         stock = {name: run_stock(lm, name, folder, how.shots) for name, folder in stock_folders(items).items()}
-    found = {name: _rows(name, samples[name], scorer.unfinished) for name in suites} | {
-        n: _stock_rows(s) for n, s in stock.items()
-    }
+    found = {name: _rows(name, samples[name], scorer.unfinished) for name in suites}
+    found |= {name: _stock_rows(answered) for name, answered in stock.items()}
     if POOLED not in suites and stock:
         found[POOLED] = [row for name in stock for row in found[name]]
     forms = {name: how.form(name) for name in suites}
@@ -214,19 +202,22 @@ def _quiet() -> Iterator[None]:
 
 
 def _task(suite: str, items: Path, how: How, end: str, new_tokens: int) -> Any:
-    """The lm-eval task of a suite: its own under tasks/, the one for prompts, or `exam` for any other."""
+    """The lm-eval task of a suite: its own under tasks/, where its card names the suite, else the one for its kind of items."""
     from lm_eval.api.task import ConfigurableTask
     from lm_eval.tasks._yaml_loader import load_yaml
 
     everything = read_items(items / f"{suite}.jsonl", split=None)
     kind, examples = everything[0]["kind"], sum(item.get("split") == "dev" for item in everything)
-    fallback = kind if kind in GENERATED else "exam"
-    name = suite if (TASKS / suite / f"{suite}.yaml").is_file() else fallback
     spoken = kind not in GENERATED and how.form(suite) == "generate"
-    name = "exam_generated" if spoken else name
+    in_words = kind in GENERATED or spoken
+    name = "exam_generated" if spoken else kind if kind in GENERATED else "exam"
     config = load_yaml(TASKS / name / f"{name}.yaml")
-    if (config["output_type"] == "generate_until") != (kind in GENERATED or spoken):
-        raise StepError(f"suite {suite}: items of kind {kind} do not fit the task {name}; rename the suite in the sources")
+    own = TASKS / suite / f"{suite}.yaml"
+    if own.is_file() and not spoken:
+        found = load_yaml(own)
+        # `exam` or `answer` as the name of somebody's exam is no more than a name; so is one whose items are of another kind.
+        if found["metadata"].get("suite") == suite and (found["output_type"] == "generate_until") == in_words:
+            config = found
     config["task"] = suite
     config["dataset_kwargs"] = {"items": str(items), "suite": suite, "limit": how.limit}
     config["metadata"] = {"version": config["metadata"]["version"]}

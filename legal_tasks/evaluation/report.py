@@ -15,7 +15,18 @@ from typing import Any
 
 from legal_tasks.evaluation import chinese
 from legal_tasks.evaluation.rules import near_chance
-from legal_tasks.evaluation.tables import MARKS, NAMES, number, percent, points, render_comparison, render_decision, table
+from legal_tasks.evaluation.tables import (
+    MARKS,
+    NAMES,
+    ORIGINS,
+    number,
+    origins,
+    percent,
+    points,
+    render_comparison,
+    render_decision,
+    table,
+)
 
 TEMPLATES = Path(__file__).parent / "templates"
 MATRIX_BYTES = 1_200_000  # of the page's 2 MB
@@ -107,6 +118,8 @@ def render_page(
         tables=[(both, extra[key]) for key, both in TABLES.items() if (extra.get(key) or {}).get("headings")],
         judge=comparison.get("judge"),
         headings=HEADINGS,
+        origins=origins(comparison["suites"]),
+        origin_names=ORIGINS,
         near={name: [role for role in ROLES if near_chance(part, role)] for name, part in suites.items()},
     )
 

@@ -85,6 +85,8 @@ def missing(name: str, suite: str, why: str, bound: float | None = None) -> Rule
 
 def unmeasured(part: Mapping[str, Any] | None, suite: str) -> str | None:
     """Why a suite has no numbers; None if it has."""
+    if part is None and suite in STANDING:
+        return f"the suite {suite} was not asked: list an exam of this name in the sources, or set evaluation.harness.standing"
     if part is None:
         return f"the suite {suite} was not asked"
     return part.get("fault")

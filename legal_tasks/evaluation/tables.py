@@ -16,6 +16,16 @@ NAMES = {
 }
 
 
+ORIGINS = {
+    "sources": "数据源",
+    "stock": "通用题库",
+    "embedded": "内置小世界",
+    "standing": "常设套件",
+    "derived": "由考试题派生",
+    "pooled": "合计",
+}
+
+
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
@@ -66,6 +76,7 @@ def render_comparison(result: Mapping[str, Any]) -> str:
     text = "# 评测对比\n\n" + table(["指标", "原始模型", "微调后", "提升", "在用模型", "与在用之差", "随机水平", "题数"], rows)
     text += "\nIntervals are two-sided 95 %, paired bootstrap by template; 提升 and 差 are in points.\n"
     text += "\n" + "\n".join(faults) + "\n" if faults else ""
+    text += render_origins(result["suites"])
     if wordings:
         text += "\n## 措辞\n\n" + table(["套件", "未见措辞", "题数", "见过措辞", "题数"], wordings)
     if result["compression"]:
@@ -106,6 +117,23 @@ def _compressed(name: str, part: Mapping[str, Any]) -> list[str]:
         percent(part["agree"]),
         str(part["n"]),
     ]
+
+
+def origins(suites: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """A row per suite: name, origin, file, digest (its first 12 places), items of the file, items that decided."""
+    rows = []
+    for name, part in suites.items():
+        if part.get("origin"):
+            counts = ["—" if part.get(key) is None else str(part[key]) for key in ("count", "n")]
+            file = str(part.get("file") or "—").replace("|", "/")
+            rows.append([name, str(part["origin"]), file, (part.get("digest") or "—")[:12], *counts])
+    return rows
+
+
+def render_origins(suites: Mapping[str, Mapping[str, Any]]) -> str:
+    """Where each suite came from, as a section; nothing where it is not known."""
+    rows = [[cell if place != 1 else ORIGINS.get(cell, cell) for place, cell in enumerate(row)] for row in origins(suites)]
+    return "\n## 试题来源\n\n" + table(["套件", "来源", "文件", "摘要 SHA-256", "文件题数", "计入题数"], rows) if rows else ""
 
 
 MARKS = {"pass": "通过", "fail": "未通过", "undecided": "无法判定", "not measured": "未测量", "not applicable": "不适用"}

@@ -316,6 +316,49 @@ def slow_ratchet(folder: Path) -> str:
     return "the first round passes; the other eleven are stopped by the anti-ratchet alone, 3 to 18 points below the best"
 
 
+def named_like_a_stock_suite(folder: Path) -> str:
+    """A user's own exam is called `cmmlu`: it is asked whole and as itself; beside the stock set of that name it is refused."""
+    from legal_tasks.artifacts import sha256_file
+    from legal_tasks.embedded import world
+    from legal_tasks.step import StepError
+    from legal_tasks.training import base
+
+    world.write(folder / "world", 0)
+    own, items = folder / "own", read(folder / "world" / "exams" / "case_analysis.jsonl")[:240]
+    shutil.copytree(folder / "world" / "statutes", own / "statutes")
+    write(own / "bar.jsonl", ({**item, "question": "请回答：" + item["question"]} for item in items))
+    spec = {"sources": [{"kind": "statute", "path": "statutes", "licence": "MIT"}]}
+    (own / "sources.yaml").write_text(json.dumps(spec | {"exams": [{"name": "cmmlu", "path": "bar.jsonl"}]}), "utf-8")
+    collected = run_step("data.collect", sources=str(own / "sources.yaml"), as_of=DAY)
+    records = run_step("data.clean", items=collected, as_of=DAY)
+    asked = {"challenger": base.resolve("embedded"), "champion": "none", "free_answers": 20}
+    evaluation = run_step("evaluation.harness", items=collected, **asked)
+    found = json.loads((evaluation / "summary.json").read_text("utf-8"))["suites"]
+    shown = {key: found["cmmlu"].get(key) for key in ("origin", "file", "digest", "count", "n")}
+    whole = {"origin": "sources", "file": "bar.jsonl", "digest": sha256_file(own / "bar.jsonl"), "count": 240, "n": 240}
+    assert shown == whole, f"the exam is not asked as itself: {shown}"
+    assert set(found) == {"cmmlu", "answers"}, f"more is asked than the sources hold: {sorted(found)}"
+    decision = decide(folder, evaluation, None, records)
+    assert decision["domain"] == ["cmmlu"] and decision["suites"]["cmmlu"]["digest"] == whole["digest"], decision["domain"]
+    said = named(decision, "general ability")
+    refusals = []
+    for place in ("haonan-li", "ceval"):
+        shutil.copytree(folder / "world" / place, own / place)
+    shutil.copytree(collected, folder / "items", ignore=shutil.ignore_patterns("manifest.json"))
+    shutil.copytree(own / "haonan-li", folder / "items" / "exams" / "haonan-li")
+    for step, values in (
+        ("data.collect", {"sources": str(own / "sources.yaml"), "as_of": DAY}),
+        ("evaluation.harness", {"items": folder / "items", **asked}),
+    ):
+        try:
+            run_step(step, **values)
+        except StepError as error:
+            refusals.append(str(error))
+            assert all(word in refusals[-1] for word in ("bar.jsonl", "haonan-li/cmmlu", "another `name`")), refusals[-1]
+    assert len(refusals) == 2, "a stock set of the same name was let in"
+    return f"240 of 240 items asked as the sources'; {said}; beside the stock set: {refusals[0]}"
+
+
 FAULTS = {
     "E1": random_weights,
     "E2": refuses_everything,
@@ -330,4 +373,5 @@ FAULTS = {
     "E11": champion_on_other_items,
     "E12": cites_repealed,
     "E13": slow_ratchet,
+    "E14": named_like_a_stock_suite,
 }

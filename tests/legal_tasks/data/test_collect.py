@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from legal_tasks import artifacts
 from legal_tasks.data import collect
 from legal_tasks.step import StepError
 
@@ -125,3 +126,71 @@ def test_questions_in_taught_words_are_not_kept_out(tmp_path):
     go(path, tmp_path / "o")
     assert [row["line"] for row in lines(tmp_path / "o" / "exam_questions.jsonl")] == [2]
     assert len(lines(tmp_path / "o" / "exams" / "e.jsonl")) == 2
+
+
+def own(name, path="own.jsonl", **other):
+    return {"name": name, "path": path, **other}
+
+
+def write_items(folder, name, *kinds):
+    """An exam of ours with an item of each kind."""
+    folder.mkdir(exist_ok=True)
+    items = [
+        {"id": str(n), "kind": kind, "question": f"问{n}？", "options": {"A": "甲", "B": "乙"}, "answer": ["A"]}
+        for n, kind in enumerate(kinds)
+    ]
+    (folder / name).write_text("".join(json.dumps(item) + "\n" for item in items), "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("entries", "words"),
+    [
+        ([own("cmmlu")], ["own.jsonl", "haonan-li/cmmlu", "another `name`"]),
+        ([own("CMMLU")], ["own.jsonl", "haonan-li/cmmlu", "CMMLU"]),
+        ([own("bar"), own("Bar", "other.jsonl")], ["own.jsonl", "other.jsonl", "one name"]),
+        ([own("answers")], ["own.jsonl", "is ours"]),
+        ([own("domain")], ["is ours", "another `name`"]),
+        ([own("a/b")], ["a/b", "slash"]),
+        ([own("..")], ["..", "dot"]),
+        ([own("a\\b")], ["another `name`"]),
+        ([own("a,b")], ["must not hold ,"]),
+        ([own("refusal")], ["own.jsonl", "rules of its own", "kind refusal"]),
+        ([own("mixed", "mixed.jsonl"), own("mixed-refusal", "other.jsonl", kind="refusal")], ["mixed.jsonl", "other.jsonl"]),
+    ],
+)
+def test_names_of_exams_that_would_be_one_suite_are_refused_before_any_work(tmp_path, entries, words):
+    path = world(tmp_path / "w", exams=entries)
+    (tmp_path / "w" / "haonan-li" / "cmmlu").mkdir(parents=True)
+    (tmp_path / "w" / "haonan-li" / "cmmlu" / "README.md").write_text("", "utf-8")
+    for file in ("own.jsonl", "other.jsonl"):
+        write_items(tmp_path / "w", file, "choice", "case")
+    write_items(tmp_path / "w", "mixed.jsonl", "refusal", "over_refusal")
+    with pytest.raises(StepError) as caught:
+        go(path, tmp_path / "o")
+    assert all(word in str(caught.value) for word in words), caught.value
+
+
+def test_the_card_names_file_digest_and_count_and_is_no_part_of_the_content(tmp_path):
+    import hashlib
+
+    path = world(tmp_path / "w", exams=[own("cmmlu"), own("set", "several")])
+    for file in ("own.jsonl", "several/one.jsonl", "several/two.jsonl"):
+        write_items((tmp_path / "w" / file).parent, Path(file).name, "choice", "case")
+    go(path, tmp_path / "o")
+    card = json.loads((tmp_path / "o" / collect.CARD).read_text("utf-8"))
+    digest = hashlib.sha256((tmp_path / "w" / "own.jsonl").read_bytes()).hexdigest()
+    assert card["cmmlu"] == {"origin": "sources", "file": "own.jsonl", "digest": digest, "count": 2}
+    assert (card["set"]["file"], card["set"]["count"]) == ("several", 4)
+    assert collect.CARD.startswith(artifacts.CARD)
+
+
+def test_the_embedded_worlds_exams_are_called_so(tmp_path):
+    (tmp_path / "o").mkdir()
+    collect.run(collect.Params(output=tmp_path / "o", as_of=DAY, seed=5))
+    card = json.loads((tmp_path / "o" / collect.CARD).read_text("utf-8"))
+    assert {part["origin"] for part in card.values()} == {"embedded"} and card["legal_exam"]["file"] == "exams/legal_exam.jsonl"
+
+
+def test_sources_without_the_standing_exams_are_told_so(tmp_path, capsys):
+    go(world(tmp_path / "w"), tmp_path / "o")
+    assert "no exam is called general or refusal or over_refusal" in capsys.readouterr().out

@@ -8,8 +8,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("lm_eval")
 
-from legal_tasks.artifacts import Store  # noqa: E402
-from legal_tasks.evaluation import harness, models  # noqa: E402
+from legal_tasks.artifacts import Store, sha256_file  # noqa: E402
+from legal_tasks.evaluation import harness, models, rules  # noqa: E402
 from legal_tasks.evaluation.items import read_lines, write_lines  # noqa: E402
 from legal_tasks.serving.state import Database  # noqa: E402
 from legal_tasks.step import StepError, main  # noqa: E402
@@ -58,7 +58,10 @@ def test_every_item_of_every_suite_has_a_row_per_model(seat, tmp_path):
     assert len(row["scores"]) == 15
     assert row["picked"] and set(row) >= {"id", "correct", "answer", "picked", "scores", "template", "category", "wording"}
     summary = json.loads((folder / "summary.json").read_text())
-    assert summary["suites"]["legal_exam"] == {"origin": "sources", "kind": "choice", "embedded": False, "n": 24}
+    file = seat / "collect" / "exams" / "legal_exam.jsonl"
+    about = {"origin": "sources", "kind": "choice", "embedded": False, "file": "legal_exam.jsonl", "count": 24, "n": 24}
+    assert summary["suites"]["legal_exam"] == about | {"digest": sha256_file(file)}
+    assert summary["suites"]["answers"]["origin"] == "derived" and summary["suites"]["answers"]["file"] == "bar + legal_exam"
     assert summary["roles"]["base"]["legal_exam"]["by_wording"]["unseen"]["n"] == 16
     assert (folder / "base" / "legal_exam.jsonl").read_bytes() == (folder / "champion" / "legal_exam.jsonl").read_bytes()
     assert result["report"]["reused"] == ["champion"]
@@ -103,6 +106,114 @@ def test_standing_suites_complete_those_of_the_sources(world, tmp_path):
         **dict.fromkeys(("bar", "legal_exam", "refusal"), "sources"),
         **dict.fromkeys(("general", "over_refusal"), "standing"),
     }
+
+
+def gather(tmp_path, items, **settings):
+    """What harness.gather makes of a folder of suites."""
+    target = tmp_path / "items"
+    shutil.rmtree(target, ignore_errors=True)
+    return harness.gather(harness.Params(tmp_path, items, tmp_path, free_answers=0, **settings), target)
+
+
+def own_exam(folder, *names, count=3):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        write_lines(folder / f"{name}.jsonl", [make_item(n, name) for n in range(count)])
+    return folder
+
+
+def test_an_exam_called_like_a_stock_set_is_asked_as_itself(tmp_path):
+    found = gather(tmp_path, own_exam(tmp_path / "own", "cmmlu", "ceval-valid", count=7))
+    assert {name: (about["origin"], about["count"]) for name, about in found.items()} == {
+        "cmmlu": ("sources", 7),
+        "ceval-valid": ("sources", 7),
+    }
+    assert not models.stock_folders(tmp_path / "items")
+
+
+@pytest.mark.parametrize("name", ["cmmlu", "CMMLU", "ｃｍｍｌｕ", "ceval-valid"])
+def test_an_exam_beside_the_stock_set_of_its_name_is_refused_with_both_files(tmp_path, name):
+    write_stock(own_exam(tmp_path / "own", name))
+    with pytest.raises(
+        StepError, match=rf"{name}\.jsonl, and the stock set in (haonan-li/cmmlu|ceval/ceval-exam).*another `name`"
+    ):
+        gather(tmp_path, tmp_path / "own")
+
+
+@pytest.mark.parametrize("name", ["answers", "domain", "Answers", "parity", "loss_gguf", "x|y", "a,b", "-x", " x", "x" * 121])
+def test_a_name_that_is_ours_or_breaks_a_table_is_refused(tmp_path, name):
+    with pytest.raises(StepError, match="another `name`"):
+        gather(tmp_path, own_exam(tmp_path / "own", name))
+
+
+def test_a_part_of_a_mixed_set_never_takes_the_place_of_an_exam(tmp_path):
+    own_exam(tmp_path / "own")
+    mixed = [make_item(0, "xstest", "refusal"), make_item(1, "xstest", "over_refusal")]
+    write_lines(tmp_path / "own" / "xstest.jsonl", mixed)
+    write_lines(tmp_path / "own" / "xstest-refusal.jsonl", [make_item(n, "other", "refusal") for n in range(3)])
+    with pytest.raises(StepError, match="two suites are called xstest-refusal"):
+        gather(tmp_path, tmp_path / "own")
+
+
+@pytest.mark.parametrize(("name", "kind"), [("general", "refusal"), ("refusal", "choice"), ("citations", "choice")])
+def test_a_suite_with_rules_of_its_own_holds_what_they_judge(tmp_path, name, kind):
+    own_exam(tmp_path / "own")
+    write_lines(tmp_path / "own" / f"{name}.jsonl", [make_item(0, name, kind)])
+    with pytest.raises(StepError, match=f"a suite called {name} has rules of its own"):
+        gather(tmp_path, tmp_path / "own")
+
+
+def test_the_names_of_our_tasks_are_names_like_others(seat, tmp_path):
+    from legal_tasks.compression.load import load_model
+
+    names = ("exam", "answer", "analysis", "exam_generated", "_choice", "_prompt")
+    items = own_exam(tmp_path / "own", *names)
+    found = models.evaluate_loaded(*load_model(seat / "base"), items)["suites"]
+    assert {name: len(part["rows"]) for name, part in found.items()} == dict.fromkeys(names, 3)
+    assert {part["summary"]["form"] for part in found.values()} == {"letters"}
+
+
+def test_a_model_is_not_asked_two_suites_of_one_name(seat, tmp_path):
+    from legal_tasks.compression.load import load_model
+
+    write_stock(own_exam(tmp_path / "own", "cmmlu"))
+    with pytest.raises(StepError, match=r"cmmlu\.jsonl, and the stock set in haonan-li/cmmlu"):
+        models.evaluate_loaded(*load_model(seat / "base"), tmp_path / "own")
+
+
+def test_the_embedded_world_is_asked_only_where_it_is_named(tmp_path):
+    """With a profile's own settings: none names the embedded suites for somebody else's sources."""
+    from legal_tasks.step import build_params
+
+    own_exam(tmp_path / "own", "bar", "cmmlu")
+    values = {"challenger": tmp_path, "items": tmp_path / "own", "output": tmp_path, "free_answers": 0}
+    for profile in ("small", "faults", "qwen3_8b"):
+        params = build_params(harness, "legal_tasks.evaluation.harness", values, profile, [])
+        assert harness.gather(params, tmp_path / profile).keys() == {"bar", "cmmlu"}
+        assert not models.stock_folders(tmp_path / profile)
+    named = gather(tmp_path, tmp_path / "own", standing="embedded")
+    origins = {name: about["origin"] for name, about in named.items()}
+    assert origins == {**dict.fromkeys(("bar", "cmmlu"), "sources"), **dict.fromkeys(rules.STANDING, "embedded")}
+    assert models.stock_folders(tmp_path / "items").keys() == {"ceval-valid"}  # the embedded cmmlu gives way
+
+
+def test_own_stock_sets_stand_for_general_ability_before_named_suites_do(tmp_path):
+    write_stock(own_exam(tmp_path / "own", "bar"))
+    assert "general" not in gather(tmp_path, tmp_path / "own", standing="embedded")
+
+
+def test_stock_sets_are_told_with_file_digest_count_and_origin(seat, tmp_path):
+    write_stock(own_exam(tmp_path / "collect" / "exams", "bar"))
+    values = [f"--challenger={seat / 'new'}", f"--base={seat / 'base'}", f"--items={tmp_path / 'collect'}", "--champion=none"]
+    assert main("legal_tasks.evaluation.harness", [*values, "--free-answers=0", f"--output={tmp_path / 'out'}"]) == 0
+    found = json.loads((tmp_path / "out" / "summary.json").read_text("utf-8"))["suites"]
+    assert {name: (part["origin"], part["file"], part["count"], part["n"]) for name, part in found.items()} == {
+        "bar": ("sources", "bar.jsonl", 3, 3),
+        "ceval-valid": ("stock", "ceval/ceval-exam", 8, 8),
+        "cmmlu": ("stock", "haonan-li/cmmlu", 5, 5),
+        "general": ("stock", "ceval/ceval-exam + haonan-li/cmmlu", 13, 13),
+    }
+    assert len({part["digest"] for part in found.values()}) == 4
 
 
 def release(world, store, model):

@@ -156,3 +156,17 @@ def test_the_page_has_one_place_for_an_override_right_under_the_verdict():
     html = page()
     assert html.count(override.MARK) == 1
     assert html.index('id="verdict"') < html.index(override.MARK) < html.index('id="rules"')
+
+
+def test_every_suite_names_its_file_digest_count_and_origin():
+    about = {"origin": "sources", "file": "exams/bar.jsonl", "digest": "ab" * 32, "count": 500}
+    found = comparison()
+    found["suites"]["legal_exam"] |= about
+    decision = decide(found)
+    assert decision["suites"]["legal_exam"] == about | {"n": 400}
+    words = Words(report.render_page(decision, found, [], {})).words
+    place = words.index("exams/bar.jsonl")
+    assert (
+        words[place - 3 : place + 4] == ["legal_exam", "数据源", "sources", "exams/bar.jsonl", "abababababab", "500", "400"][:7]
+    )
+    assert "| legal_exam | 数据源 | exams/bar.jsonl | abababababab | 500 | 400 |" in report.render_text(decision, found, [])
