@@ -107,6 +107,7 @@ def against_vllm(folder: Path, base: Path, about: str) -> dict[str, Any]:
 
 def against_upstream(folder: Path) -> dict[str, Any]:
     from legal_tasks.serving import engines, gateway
+    from legal_tasks.serving.backends import MODEL_NAME
     from legal_tasks.serving.loadtest import run_load
 
     first = int(os.environ["LEXLOOP_ENGINE_PORT"])
@@ -116,7 +117,7 @@ def against_upstream(folder: Path) -> dict[str, Any]:
     front = gateway.Gateway(folder / "gateway-fixed", engines.free_port(first + 10))
 
     def load(url: str, key: str) -> dict[str, Any]:
-        return run_load(url, key, "any", CHATS, requests=90, rate=30, max_tokens=1)
+        return run_load(url, key, MODEL_NAME, CHATS, requests=90, rate=30, max_tokens=1)
 
     try:
         assert server.stdout is not None

@@ -228,7 +228,7 @@ def nginx_module(name: str) -> Path | None:
 
 
 def ensure_nginx() -> None:
-    """Debian's nginx, where none is there, and its njs, with which the gateway counts tokens."""
+    """Debian's nginx, where none is there, and its njs, with which the gateway checks requests and counts tokens."""
     # The package would start a server on port 80: a policy of "never" keeps it from doing so.
     if not nginx_path():
         install_debian("nginx-light", "libnginx-mod-http-js", RUNLEVEL="1")
@@ -236,7 +236,7 @@ def ensure_nginx() -> None:
         try:
             install_debian("libnginx-mod-http-js", RUNLEVEL="1")
         except SetupError as error:
-            print(f"the gateway's log will not count tokens: {error}", flush=True)
+            print(f"the gateway will not start without njs, unless LEXLOOP_GATEWAY_UNCHECKED=yes: {error}", flush=True)
 
 
 def ensure_chromium() -> None:

@@ -20,7 +20,8 @@ from pathlib import Path
 from legal_tasks import artifacts
 from legal_tasks.lease import process_start
 from legal_tasks.services import nginx_path, write_private
-from legal_tasks.serving import keys
+from legal_tasks.serving import fields, keys
+from legal_tasks.serving.backends import MODEL_NAME
 from legal_tasks.serving.children import spawn
 from legal_tasks.serving.keys import PATTERN, Key
 from legal_tasks.setup import nginx_module
@@ -30,7 +31,15 @@ TEMPLATES = Path(__file__).parent / "templates"
 READ_TIMEOUT_S = 120  # a frozen engine costs a request this long
 BODY_MIB = 2
 RELOAD_S = 30.0  # for new workers to serve and old ones to stop accepting; under a second where the machine is not overloaded
-TOKENS_MODULE = "ngx_http_js_module.so"  # njs; without it the log has no token counts
+SCRIPTS_MODULE = "ngx_http_js_module.so"  # njs: checks what is asked, counts what is answered
+UNCHECKED = "LEXLOOP_GATEWAY_UNCHECKED"  # "yes": serve without njs
+ORIGINS = "LEXLOOP_CORS_ORIGINS"
+ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::\d{1,5})?")
+# What a browser may send: what the API reads, and what OpenAI's JavaScript client sends of its own accord.
+CORS_HEADERS = ("Authorization", "Content-Type", "X-User-Id") + tuple(
+    f"X-Stainless-{name}"
+    for name in ("Arch", "Helper-Method", "Lang", "OS", "Package-Version", "Retry-Count", "Runtime", "Runtime-Version", "Timeout")
+)
 WORD = re.compile(r"[A-Za-z0-9_.-]+")  # what may enter the configuration as a name or version
 
 
@@ -48,11 +57,12 @@ class Error:
     kind: str
     message: str
     extra: tuple[str, ...] = ()
+    pathless: bool = False
 
     @property
     def place(self) -> str:
         # A request without a path cannot go to a named location; the others keep their path for the log.
-        return "/error/bad_request" if self.status == 400 else f"@{self.code}"
+        return f"/error/{self.code}" if self.pathless else f"@{self.code}"
 
     @property
     def location(self) -> str:
@@ -61,7 +71,16 @@ class Error:
 
 REFUSED = "invalid_request_error"
 ERRORS = (
-    Error("bad_request", 400, "400 408 411 414 494", REFUSED, "this is not an HTTP request that can be answered"),
+    Error(
+        "bad_request",
+        400,
+        "400 408 411 412 416 421 495 496 497 501 505",
+        REFUSED,
+        "this is not an HTTP request that can be answered",
+        pathless=True,
+    ),
+    Error("uri_too_long", 414, "414", REFUSED, "the address is too long: the question belongs into the body", pathless=True),
+    Error("headers_too_large", 431, "431 494 =431", REFUSED, "the headers are too large", pathless=True),
     Error(
         "invalid_api_key",
         401,
@@ -71,7 +90,14 @@ ERRORS = (
         ("add_header WWW-Authenticate Bearer always;",),
     ),
     Error("unknown_url", 404, "404", REFUSED, "no such path: the API lies below /v1/"),
-    Error("method_not_allowed", 405, "405", REFUSED, "this path does not know the method"),
+    Error(
+        "method_not_allowed",
+        405,
+        "405",
+        REFUSED,
+        "this path does not know the method",
+        ("add_header Allow $allowed_methods always;",),
+    ),
     Error("request_too_large", 413, "413", REFUSED, f"the request is larger than {BODY_MIB} MiB"),
     Error(
         "rate_limit_exceeded",
@@ -102,6 +128,8 @@ class Variant:
     port: int
     version: str
     share: float = 100.0
+    context: int | None = None  # tokens of question and answer together, as the engine says
+    created: int = 0  # when the model was made, seconds since 1970
 
     def __post_init__(self) -> None:
         for word in (self.name, self.version):
@@ -128,17 +156,45 @@ class Route:
             raise ValueError("a share must be at least 0.01 percent: leave the variant out")
 
     @classmethod
-    def only(cls, port: int, version: str) -> Route:
+    def only(cls, port: int, version: str, context: int | None = None, created: int = 0) -> Route:
         """Everything to one engine."""
-        return cls((Variant("production", port, version),))
+        return cls((Variant("production", port, version, context=context, created=created),))
 
     @property
     def versions(self) -> str:
         return ",".join(one.version for one in self.variants) or "none"
 
 
-def render(root: Path, listen: int, route: Route, mark: str, keys: Sequence[Key] = (), module: Path | None = None) -> str:
-    """The text of nginx.conf; `mark` is what /health carries once it is in force, `module` is njs, which counts tokens."""
+def cors_origins() -> tuple[str, ...]:
+    """The origins whose pages may ask, from LEXLOOP_CORS_ORIGINS (separated by commas); none by default."""
+    found = tuple(word.strip() for word in os.environ.get(ORIGINS, "").split(",") if word.strip())
+    for origin in found:
+        if not ORIGIN.fullmatch(origin):
+            raise StepError(
+                f"{ORIGINS}: {origin!r} is no origin: name each as a browser sends it, in small letters and without a path, "
+                "https://example.org or http://127.0.0.1:3000, separated by commas; * and null are not taken"
+            )
+    return found
+
+
+def model_list(one: Variant) -> str:
+    """What /v1/models says of a variant, as JSON: OpenAI's fields, the context, and how answers are asked for by default."""
+    own = {"version": one.version, "defaults": dict(fields.DEFAULTS)}
+    card = {"id": MODEL_NAME, "object": "model", "created": one.created, "owned_by": "lexloop"}
+    length = {} if one.context is None else {"max_model_len": one.context}
+    return json.dumps({"object": "list", "data": [{**card, **length, "lexloop": own}]})
+
+
+def render(
+    root: Path,
+    listen: int,
+    route: Route,
+    mark: str,
+    keys: Sequence[Key] = (),
+    module: Path | None = None,
+    origins: Sequence[str] = (),
+) -> str:
+    """The text of nginx.conf; `mark` is what /health carries once it is in force, `module` is njs, which checks and counts."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -159,18 +215,21 @@ def render(root: Path, listen: int, route: Route, mark: str, keys: Sequence[Key]
         bursts={rate: max(1, rate // 6) for rate in rates},
         connections=sorted({key.at_once for key in keys}),
         as_root=os.geteuid() == 0,
-        tokens_module=module,
-        tokens_script=TEMPLATES / "tokens.js",
+        scripts=module,
+        templates=TEMPLATES,
+        models={one.name: model_list(one) for one in route.variants},
+        origins=origins,
+        cors_headers=", ".join(CORS_HEADERS),
     )
 
 
 def render_keys(keys: Sequence[Key]) -> str:
-    """Maps from the Authorization header to id, digest, name and limits; the word `Bearer` is taken in either case."""
+    """Maps from the Authorization header to id, digest, name and limits; the scheme has no case and may be followed by blanks."""
 
     def table(source: str, target: str, rows: Sequence[tuple[str, str]]) -> list[str]:
         return [f"  map {source} {target} {{", '    default "";', *(f'    "{left}" "{right}";' for left, right in rows), "  }"]
 
-    lines = table("$http_authorization", "$key_id", [(f"~^[Bb]earer {PATTERN}$", "$sent_id")])
+    lines = table("$http_authorization", "$key_id", [(f"~^[Bb][Ee][Aa][Rr][Ee][Rr] +{PATTERN}$", "$sent_id")])
     lines += table("$key_id", "$key_digest", [(key.id, key.digest) for key in keys])
     lines += table("$key_id", "$client", [(key.id, key.name) for key in keys])
     for rate in sorted({key.per_minute for key in keys}):
@@ -190,7 +249,8 @@ class Gateway:
         # Our own probes go through the gateway like anybody's requests; this key lives as long as the object.
         self.probe, self.probe_key = keys.make("probe", per_minute=100_000, at_once=10_000)
         self.known: tuple[Key, ...] = ()
-        self.module = nginx_module(TOKENS_MODULE)
+        self.module = nginx_module(SCRIPTS_MODULE)
+        self.origins = cors_origins()
         self.mark = ""
         self.process: subprocess.Popen | None = None
         self.retired: set[tuple[int, str | None]] = set()  # workers of earlier configurations
@@ -202,6 +262,12 @@ class Gateway:
                 "nginx is missing; install it: apt-get install nginx-light libnginx-mod-http-js (make setup does it for root)"
             )
         self.nginx = found
+        if self.module is None and os.environ.get(UNCHECKED) != "yes":
+            raise StepError(
+                "this nginx has no njs, by which the gateway checks what is asked; install it: apt-get install "
+                f"libnginx-mod-http-js (make setup does it for root). {UNCHECKED}=yes serves without it: then any field that the "
+                "engine knows reaches it, its errors keep their own form, and the log counts no tokens"
+            )
 
     @property
     def url(self) -> str:
@@ -224,7 +290,8 @@ class Gateway:
         # Tells this gateway from another one on the same port, and one engine of a version from the next.
         mark = f"{self.instance}/{artifacts.sha256_text(repr((route, known)))[:16]}"
         neighbour = self.root / "nginx.conf.new"
-        write_private(neighbour, render(self.root, self.listen, route, mark, known, self.module))
+        write_private(self.root / "fields.js", fields.script(MODEL_NAME, self.probe.id))
+        write_private(neighbour, render(self.root, self.listen, route, mark, known, self.module, self.origins))
         self._call(neighbour, "-t", "-q")
         os.replace(neighbour, self.config)
         self.known = known

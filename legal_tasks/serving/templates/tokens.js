@@ -1,10 +1,12 @@
-// Tokens of each request for the access log, read from the `usage` of the engine's answer (njs, inside Nginx).
+// What the engine answers (njs, inside Nginx): tokens of each request for the access log, read from the answer's `usage`, and
+// its errors in the one form that clients know.
 //
-// A stream tells its usage only to a client that asks for it. `forwarded` asks in every client's place, and `count` takes
-// the additional chunk out again where the client did not ask: what clients see is what the engine would have sent them.
+// A stream tells its usage only to a client that asks for it. requests.js asks in every client's place, and `count` takes the
+// additional chunk out again where the client did not ask: what clients see is what the engine would have sent them.
 // Where a client leaves early, or refuses the usage, the numbers stay unknown (null).
 
-const ASK = '"stream_options":{"include_usage":true},';
+const CODES = {'400': 'bad_request', '404': 'not_found', '413': 'request_too_large', '422': 'bad_request', '429': 'engine_busy', '503': 'engine_busy'};
+const SAID = 1000; // characters of an engine's message that are passed on
 const TAIL = 2048; // bytes of an answer's end that are looked through; the usage is the last or nearly the last there
 const NOTHING = Buffer.alloc(0);
 
@@ -16,7 +18,9 @@ let latest = null;
 function state(r) {
     if (latest === null || latest.request !== r) {
         const id = r.variables.request_id;
-        latest = states[id] || (states[id] = {request: r, id: id, added: false, held: NOTHING, last: null, size: 0});
+        latest = states[id] || (states[id] = {
+            request: r, id: id, failed: r.status >= 400, added: r.variables.usage_added === '1', held: NOTHING, last: null, size: 0,
+        });
     }
     return latest;
 }
@@ -36,25 +40,6 @@ function keep(its, data) {
         its.size = TAIL;
     }
     its.size += piece.copy(its.last, its.size);
-}
-
-// The body for the engine: the client's own, or that with the question for the usage put in at its beginning.
-function forwarded(r) {
-    const text = r.requestText || '';
-    try {
-        // Parsed to look at it only, and only where it may be a stream; the text itself goes on, whatever its numbers are.
-        if (/"stream"\s*:\s*true/.test(text)) {
-            const body = JSON.parse(text);
-            if (body.stream === true && body.stream_options === undefined) {
-                state(r).added = true;
-                const start = text.indexOf('{') + 1;
-                return text.slice(0, start) + ASK + text.slice(start);
-            }
-        }
-    } catch (error) {
-        // Not JSON: the engine says so in its own words.
-    }
-    return text;
 }
 
 // The last usage counts: a client may ask for one with every chunk. In what a model says its quotation marks are escaped.
@@ -79,7 +64,12 @@ function isUsage(event) {
 // Called with each piece of an answer, which may end anywhere: within an event, a number or a character.
 function count(r, data, flags) {
     const its = state(r);
-    if (!its.added) {
+    if (its.failed) {
+        its.held = Buffer.concat([its.held, data]);
+        if (flags.last) {
+            r.sendBuffer(Buffer.from(failure(r.status, its.held.toString())), flags);
+        }
+    } else if (!its.added) {
         r.sendBuffer(data, flags);
         keep(its, data);
     } else {
@@ -111,4 +101,42 @@ function without(r, text) {
     }).join('\n\n');
 }
 
-export default {forwarded, count};
+// Called before an answer's first byte: what `count` will write in an error's place has another length.
+function head(r) {
+    if (r.status >= 400) {
+        delete r.headersOut['Content-Length'];
+        r.headersOut['Content-Type'] = 'application/json';
+        if (r.status >= 500 || r.status === 429) {
+            r.headersOut['Retry-After'] = '5';
+        }
+    }
+}
+
+// An engine's words to {message, param, code}: nested, flat, as FastAPI's `detail`, or no JSON at all.
+function words(text) {
+    let found;
+    try {
+        found = JSON.parse(text);
+    } catch (error) {
+        return {message: text};
+    }
+    const error = typeof found === 'object' && found !== null && found.error !== undefined ? found.error : found;
+    if (typeof error !== 'object' || error === null) {
+        return {message: String(error)};
+    }
+    const told = error.message !== undefined ? error.message : error.detail;
+    return {message: typeof told === 'string' ? told : JSON.stringify(told === undefined ? error : told), param: error.param, code: error.code};
+}
+
+// Of a fault of its own an engine tells things of the machine: those stay in its log.
+function failure(status, text) {
+    const own = status < 500 ? words(text) : {message: 'the engine failed at this request; try again'};
+    return JSON.stringify({error: {
+        message: own.message.slice(0, SAID) || `the engine answers ${status}`,
+        type: status < 500 ? 'invalid_request_error' : 'server_error',
+        param: typeof own.param === 'string' ? own.param : null,
+        code: typeof own.code === 'string' ? own.code : CODES[status] || (status < 500 ? 'bad_request' : 'engine_error'),
+    }});
+}
+
+export default {head, count};
