@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from legal_tasks.serving.fields import DEFAULTS, NEUTRAL
 from legal_tasks.step import REPOSITORY, StepError
 
 MODEL_NAME = "legal-llm"
@@ -49,8 +50,11 @@ class Backend(Protocol):
     def prompt_ids(self, client: Any, url: str, chat: Chat) -> list[int]:
         """The token ids that the engine at `url` makes of a chat, the answer's beginning included."""
 
-    def answer(self, client: Any, url: str, chat: Chat, max_tokens: int) -> list[int]:
-        """Token ids of a greedy answer through the gateway at `url`, with the end token if it was given."""
+    def answer(self, client: Any, url: str, chat: Chat, max_tokens: int, **sampling: Any) -> list[int]:
+        """Token ids of an answer through the gateway at `url`, with the end token if it was given.
+
+        `sampling`: what the request says of it; nothing leaves it to what is served.
+        """
 
 
 def environment_python(name: str) -> Path:
@@ -77,8 +81,9 @@ def ask(client: Any, url: str, body: Mapping[str, Any]) -> dict[str, Any]:
     return reply.json()
 
 
-def greedy(chat: Chat, max_tokens: int) -> dict[str, Any]:
-    return {"model": MODEL_NAME, "messages": list(chat), "max_tokens": max_tokens, "temperature": 0}
+def question(chat: Chat, max_tokens: int, **sampling: Any) -> dict[str, Any]:
+    """The README's body: it names no sampling unless `sampling` does."""
+    return {"model": MODEL_NAME, "messages": list(chat), "max_tokens": max_tokens, **sampling}
 
 
 class VLLM:
@@ -125,6 +130,8 @@ class VLLM:
             *("--max-num-seqs", str(settings.max_num_seqs), "--enforce-eager", "--dtype", settings.dtype),
             *("--kv-cache-memory-bytes", str(kv_cache_bytes(model, settings.max_num_seqs))),
             *("--shutdown-timeout", str(settings.drain_s)),
+            # A model's own generation_config.json may ask for sampling, which was not what was evaluated.
+            *("--generation-config", "vllm", "--override-generation-config", json.dumps({**NEUTRAL, **DEFAULTS})),
             *(("--enable-lora",) if settings.adapters else ()),
         ]
 
@@ -143,8 +150,8 @@ class VLLM:
         body = {"model": MODEL_NAME, "messages": list(chat), "add_generation_prompt": True}
         return ask(client, f"{url}/tokenize", body)["tokens"]
 
-    def answer(self, client: Any, url: str, chat: Chat, max_tokens: int) -> list[int]:
-        body = {**greedy(chat, max_tokens), "repetition_penalty": 1.0, "return_token_ids": True}
+    def answer(self, client: Any, url: str, chat: Chat, max_tokens: int, **sampling: Any) -> list[int]:
+        body = {**question(chat, max_tokens, **sampling), "return_token_ids": True}
         return ask(client, f"{url}/v1/chat/completions", body)["choices"][0]["token_ids"]
 
 
@@ -187,9 +194,9 @@ class LlamaCpp:
         text = ask(client, f"{url}/apply-template", {"messages": list(chat)})["prompt"]
         return ask(client, f"{url}/tokenize", {"content": text, "add_special": True, "parse_special": True})["tokens"]
 
-    def answer(self, client: Any, url: str, chat: Chat, max_tokens: int) -> list[int]:
+    def answer(self, client: Any, url: str, chat: Chat, max_tokens: int, **sampling: Any) -> list[int]:
         # The list of log-probabilities leaves out tokens that are a part of a character; the verbose part has them all.
-        body = {**greedy(chat, max_tokens), "return_tokens": True, "verbose": True, "cache_prompt": False}
+        body = {**question(chat, max_tokens, **sampling), "return_tokens": True, "verbose": True, "cache_prompt": False}
         return ask(client, f"{url}/v1/chat/completions", body)["__verbose"]["tokens"]
 
 
@@ -201,7 +208,11 @@ TGI_IMAGE = "ghcr.io/huggingface/text-generation-inference:3.3.5"
 
 
 def tgi_command(folder: Path, port: int, context: int, settings: Settings) -> list[str]:
-    """docker's argv that serves the GPTQ folder with TGI: pinned, offline, on the loopback. Rendered, never run here."""
+    """docker's argv that serves the GPTQ folder with TGI: pinned, offline, on the loopback. Rendered, never run here.
+
+    TGI has no option for how it samples by default (a request without a temperature is sampled): behind our gateway, which
+    writes the measured temperature into each request that names none, it answers as was measured; without it, it does not.
+    """
     return [
         *("docker", "run", "--rm", "--gpus", "all", "--shm-size", "1g", "--network", "bridge"),
         *("-p", f"127.0.0.1:{port}:80", "-v", f"{Path(folder).absolute()}:/model:ro", "-e", "HF_HUB_OFFLINE=1"),

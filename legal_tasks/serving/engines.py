@@ -98,6 +98,17 @@ class Engine:
             time.sleep(0.3)
         raise EngineError(f"no token in {timeout_s:.0f} s ({reason}): {self.tail()}")
 
+    def context(self) -> int | None:
+        """Tokens that question and answer may have together, as the engine says; None where it says nothing."""
+        import httpx
+
+        try:
+            (card, *_) = httpx.get(f"{self.url}/v1/models", timeout=10, trust_env=False).json()["data"]
+        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            raise EngineError(f"{self.url}/v1/models tells no model ({type(error).__name__}: {error})") from error
+        length = card.get("max_model_len") or (card.get("meta") or {}).get("n_ctx_train")
+        return length if isinstance(length, int) else None
+
     def text(self) -> str:
         """What this engine has logged."""
         if not self.log.is_file():

@@ -8,8 +8,26 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from typing import Any
 
+from legal_tasks.serving.fields import DEFAULTS, NEUTRAL
+
+CHOSEN = 2**16 - 1  # each bit of llama.cpp's common_params_sampling_config: set by the user
 STOPS = {signal.SIGTERM, signal.SIGINT}
+
+
+def ask_as_evaluated(sampling: Any) -> None:
+    """What a request does not say of sampling is as it was evaluated, whatever llama.cpp or the file would choose.
+
+    `sampling`: xllamacpp's CommonParamsSampling.
+    """
+    sampling.temp, sampling.top_p, sampling.min_p = (
+        float(DEFAULTS["temperature"]),
+        float(NEUTRAL["top_p"]),
+        float(NEUTRAL["min_p"]),
+    )
+    sampling.top_k, sampling.penalty_repeat = NEUTRAL["top_k"], float(NEUTRAL["repetition_penalty"])
+    sampling.user_sampling_config = CHOSEN  # or `general.sampling.*` of the file would come before them
 
 
 def serve(arguments: argparse.Namespace) -> int:
@@ -25,6 +43,7 @@ def serve(arguments: argparse.Namespace) -> int:
     params.hostnames, params.port = ["127.0.0.1"], arguments.port
     params.n_ctx, params.n_parallel = context * arguments.parallel, arguments.parallel  # a whole context for each request
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = arguments.threads
+    ask_as_evaluated(params.sampling)
     keep_float32(params)  # what was evaluated is computed like this: legal_tasks/compression/rounding.py
     params.use_jinja, params.endpoint_metrics, params.ui = True, True, False
     params.warmup, params.verbosity = False, 0

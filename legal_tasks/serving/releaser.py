@@ -164,7 +164,9 @@ class Releaser:
 
     def route_to(self, engine: Engine, model: Model) -> None:
         key = self.gateway.probe_key
-        self.gateway.apply(Route.only(engine.port, version_of(model)), lambda: engines.probe(self.gateway.url, key))
+        made = int((Path(model["path"]) / artifacts.MANIFEST).stat().st_mtime)
+        route = Route.only(engine.port, version_of(model), engine.context(), made)
+        self.gateway.apply(route, lambda: engines.probe(self.gateway.url, key))
 
     def adopt(self, engine: Engine, model: Model) -> None:
         self.engine, self.model, self.ready, self.since = engine, model, True, time.time()

@@ -108,6 +108,8 @@ def test_vllm_is_bound_to_the_loopback_and_gets_no_secret(tmp_path, monkeypatch,
     pairs = dict(zip(words, words[1:], strict=False))
     assert (pairs["--host"], pairs["--port"], pairs["--max-num-seqs"]) == ("127.0.0.1", "8123", "3")
     assert "--trust-remote-code" not in words
+    assert pairs["--generation-config"] == "vllm", "the model's own sampling was not evaluated"
+    assert json.loads(pairs["--override-generation-config"])["temperature"] == 0
     values = backends.VLLM_BACKEND.environment(settings)
     assert values["TORCH_COMPILE_DISABLE"] == "1"  # or the first request for log-probabilities stops all for a minute
     assert values["HF_HUB_OFFLINE"] == "1" and not {"SOME_API_TOKEN", "MLFLOW_TRACKING_PASSWORD", "PYTHONPATH"} & values.keys()

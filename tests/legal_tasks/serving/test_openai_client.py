@@ -1,5 +1,6 @@
 """The official Python client, unmodified, against the gateway: what its users rely on."""
 
+import json
 import os
 
 import httpx
@@ -84,6 +85,14 @@ def test_a_client_over_its_limit_waits_as_it_is_told_and_comes_through(front, en
     assert other.models.list().data, "one key's limit is not another's"
 
 
+def said_by(url, key, **sampling):
+    body = {"model": "legal-llm", "messages": CHAT, "max_tokens": 12, **sampling}
+    headers = {"Authorization": f"Bearer {key}"}
+    answer = httpx.post(f"{url}/v1/chat/completions", json=body, headers=headers, timeout=60, trust_env=False)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["choices"][0]["message"]["content"]
+
+
 def chat_lines(front, count):
     """The access log's lines of chats, once there are `count`."""
     lines = [line for line in last_requests(front.root) if line["uri"] == "/v1/chat/completions"]
@@ -98,10 +107,20 @@ def test_the_client_works_with_vllm_itself(var, front, client, environments, tmp
     monkeypatch.setenv("LEXLOOP_ENV_DIR", str(environments))
     monkeypatch.delenv("LEXLOOP_ENGINE_ARGV")
     port = engines.free_port(int(os.environ["LEXLOOP_ENGINE_PORT"]))
-    engine = engines.Engine.start(make_base(tmp_path / "base"), port, var / "logs" / "vllm.log")
+    base = make_base(tmp_path / "base")
+    sampled = {"do_sample": True, "temperature": 1.9, "top_p": 0.9, "top_k": 50, "repetition_penalty": 1.3, "eos_token_id": 5}
+    (base / "generation_config.json").write_text(json.dumps(sampled))
+    engine = engines.Engine.start(base, port, var / "logs" / "vllm.log")
     try:
         engine.wait_ready()
-        front.start(Route.only(port, "7"))
+        for url, key in ((engine.url, "any"), (front.url, front.probe_key)):
+            if url == front.url:
+                front.start(Route.only(port, "7", engine.context()))
+            said = {said_by(url, key) for _ in range(5)}
+            assert said == {said_by(url, key, temperature=0, repetition_penalty=1)}, "the engine samples by itself"
+            assert len({said_by(url, key, temperature=1.9, seed=seed) for seed in range(5)}) > 1
+        (card,) = client.models.list().data
+        assert card.max_model_len == engine.context() == 256 and str(tmp_path) not in card.model_dump_json()
         answer = client.chat.completions.create(
             model="legal-llm", messages=CHAT, max_tokens=4, logprobs=True, top_logprobs=2, temperature=0
         )
@@ -114,7 +133,7 @@ def test_the_client_works_with_vllm_itself(var, front, client, environments, tmp
         plain = list(client.chat.completions.create(model="legal-llm", messages=CHAT, stream=True, max_tokens=4, temperature=0))
         assert all(chunk.choices and chunk.usage is None for chunk in plain)
         if front.module is not None:
-            counts = wait_for(lambda: chat_lines(front, 3))[-1]
+            counts = wait_for(lambda: chat_lines(front, 14))[-1]
             assert counts["prompt_tokens"] == chunks[-1].usage.prompt_tokens and 1 <= counts["answer_tokens"] <= 4
         assert client.completions.create(model="legal-llm", prompt="合同", max_tokens=2).usage.completion_tokens <= 2
         with pytest.raises(openai.NotFoundError):
