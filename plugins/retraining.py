@@ -225,7 +225,7 @@ def add_candidate() -> tuple[Any, Any]:
     )
     prove = step(
         "serving.prove",
-        inputs={"model": "compress", "data": "split", "training": "train"},
+        inputs={"model": "compress", "data": "split", "exams": "collect", "training": "train"},
         doc_md="Served answers equal evaluated ones, per format; load test, costs. Skipped where production runs the candidate.",
     )
     gate = step(

@@ -280,7 +280,8 @@ def _json(path: Path) -> Any:
 def read_proof(folder: Path | None) -> dict[str, Any]:
     """{parity, checked, requests, success_rate, p95_first_token_s, p95_short_answer_s, cost_cny} of serving.prove.
 
-    `cost_cny`: {card: CNY a month, None without a price} of the cards that were measured. {} without a proof.
+    `cost_cny`: {card: CNY a month, None without a price} of the cards that were measured; `sampled`, where it was measured: how
+    many answers are right when a request asks for sampling, in words, which no rule judges. {} without a proof.
     """
     if folder is None:
         return {}
@@ -291,6 +292,11 @@ def read_proof(folder: Path | None) -> dict[str, Any]:
         found |= {"checked": checked, "parity": parity["identical_answers"] / checked}
     rows = (_json(folder / "cost.json") or {}).get("rows", [])
     found["cost_cny"] = {row["card"]: row["month_cny"] for row in rows if row["basis"] == "measured"}
+    asked = (_json(folder / "sampled.json") or {}).get("rows", [])
+    if asked:
+        from legal_tasks.serving.sampled import label, shown
+
+        found["sampled"] = {label(row["temperature"]): shown(row) for row in asked}
     return found
 
 

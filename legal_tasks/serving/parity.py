@@ -1,7 +1,9 @@
-"""Is the served model the evaluated one? Token ids of chats and greedy answers, through the gateway, against transformers.
+"""Is the served model the evaluated one? Token ids of chats and answers, through the gateway, against transformers.
 
-The reference is the evaluated artifact of the same format, computed by transformers. Greedy answers may part only where
-the reference's two best tokens are a draw, and few of them may: every difference is listed.
+Questions are asked as the README asks, without a word about sampling: what is served by default must be what was evaluated,
+the greedy answer. Some are asked again with the temperature 0. The reference is the evaluated artifact of the same format,
+computed by transformers. Answers may part only where the reference's two best tokens are a draw, and few of them may: every
+difference is listed.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from legal_tasks.serving.backends import Backend
 from legal_tasks.step import StepError, progress
 
 TIE = 0.05  # natural logarithm: two tokens closer than this are a draw between float16 and float32
+EXPLICIT = 40  # questions that are asked again with the temperature in the request
 EQUAL_SHARE = 0.95  # of the answers must be equal token by token; ties explain the rest, not everything
 
 
@@ -96,16 +99,22 @@ def takes_system(tokenizer: Any, chat: list[dict[str, str]]) -> bool:
 
 
 def ask(
-    backend: Backend, engine_url: str, url: str, key: str, chat: list[dict[str, str]], max_tokens: int
+    backend: Backend,
+    engine_url: str,
+    url: str,
+    key: str,
+    chat: list[dict[str, str]],
+    max_tokens: int,
+    sampling: Mapping[str, Any] = {},
 ) -> tuple[list[int], list[int]]:
-    """(prompt ids by the engine itself, ids of its greedy answer through the gateway, with the end token if given).
+    """(prompt ids by the engine itself, ids of its answer through the gateway, with the end token if given).
 
-    Raises StepError with the server's words where one of them is refused.
+    `sampling`: what the request says of it. Raises StepError with the server's words where one of them is refused.
     """
     import httpx
 
     with httpx.Client(headers={"Authorization": f"Bearer {key}"}, timeout=120, trust_env=False) as client:
-        return backend.prompt_ids(client, engine_url, chat), backend.answer(client, url, chat, max_tokens)
+        return backend.prompt_ids(client, engine_url, chat), backend.answer(client, url, chat, max_tokens, **sampling)
 
 
 def judge(model: Any, prompt: list[int], answer: list[int], device: str) -> tuple[int, float]:
@@ -151,7 +160,9 @@ def compare_one(
 def compare_answers(
     backend: Backend, engine_url: str, url: str, key: str, reference: tuple[Any, Any], chats: Chats, max_tokens: int
 ) -> dict[str, Any]:
-    """Parity of one format: token ids of the prompts and greedy answers, served against transformers.
+    """Parity of one format: token ids of the prompts and answers, served against transformers.
+
+    Every chat is asked as by default, the first EXPLICIT of `chats` also with the temperature 0: `asked` says how.
 
     `reference`: (model, tokenizer). `identical_answers` counts prompts with the same tokens whose answer is equal or
     differs by a tie; where fewer than EQUAL_SHARE are equal, ties no longer count. Hard chats are added to `chats`; those
@@ -166,18 +177,22 @@ def compare_answers(
     kept = {name: pair for name, pair in rendered.items() if len(pair[1]) + max_tokens <= context}
     if not kept.keys() & chats.keys():
         raise StepError(f"no question leaves room for {max_tokens} tokens of answer in the model's context: lower --max-tokens")
+    explicit = [name for name in chats if name in kept][:EXPLICIT]
+    plan: list[tuple[str, dict[str, Any]]] = [*((name, {}) for name in kept), *((name, {"temperature": 0}) for name in explicit)]
     with ThreadPoolExecutor(8) as pool:
-        replies = list(pool.map(lambda pair: ask(backend, engine_url, url, key, pair[0], max_tokens), kept.values()))
+        replies = list(pool.map(lambda one: ask(backend, engine_url, url, key, kept[one[0]][0], max_tokens, one[1]), plan))
     items = []
-    for number, ((name, (_, ids)), reply) in enumerate(zip(kept.items(), replies, strict=True), start=1):
-        items.append({"prompt": name, **compare_one(model, tokenizer, ids, reply, max_tokens)})
+    for number, ((name, sampling), reply) in enumerate(zip(plan, replies, strict=True), start=1):
+        how = "temperature 0" if sampling else "as by default"
+        items.append({"prompt": name, "asked": how, **compare_one(model, tokenizer, kept[name][1], reply, max_tokens)})
         if number % 50 == 0:
-            progress(number, len(kept))
+            progress(number, len(plan))
     counts = {name: sum(item["answer"] == name for item in items) for name in ("equal", "tie", "different")}
     allowed = ("equal", "tie") if counts["equal"] >= EQUAL_SHARE * len(items) else ("equal",)
     return {
         "engine": backend.name,
-        "checked": len(kept),
+        "checked": len(items),
+        "asked": {how: sum(item["asked"] == how for item in items) for how in ("as by default", "temperature 0")},
         "identical_answers": sum(item["tokens_equal"] and item["answer"] in allowed for item in items),
         "identical_tokens": sum(item["tokens_equal"] for item in items),
         "answers": counts,

@@ -1,5 +1,7 @@
 """Prove that the served model is the evaluated one, and how fast it answers: parity of tokens and answers, load test.
 
+How many questions are answered rightly as by default and by sampling is measured beside it, and shown.
+
 The candidate gets an engine and a gateway of its own on free ports; production is not touched. Skipped as `unchanged`
 where the candidate is what production runs and it answers.
 """
@@ -21,12 +23,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from legal_tasks import artifacts
-from legal_tasks.serving import cost, parity
+from legal_tasks.serving import cost, parity, sampled
 from legal_tasks.serving.backends import BY_FORMAT, Backend, Settings
 from legal_tasks.serving.cost import PRICES, read_prices
 from legal_tasks.step import Input, Output, Runtime, Skip, StepError, main, recomputing, var_folder
 
-VERSION = 3
+VERSION = 4
 REUSE = "never"
 PORT_OFFSET = 50  # engines of the releaser take the ports below
 LOAD_QUESTIONS = 500  # different questions of the load test
@@ -52,6 +54,14 @@ class Params:
     max_num_seqs: Annotated[int, "requests that the engine decodes together"] = 16
     card: Annotated[str, "what the engine runs on, as the price table names it: CPU, RTX 4090, ..."] = "CPU"
     prices: Annotated[Path, Input("price table of cards, YAML")] = PRICES
+    exams: Annotated[
+        Path | None, Input("artifact of data.collect or a folder of suites; without it sampled answers are not measured")
+    ] = None
+    suites: Annotated[
+        tuple[str, ...], "suites asked by default and by sampling (default: legal_exam, else every multiple choice)"
+    ] = ()
+    rank_texts: Annotated[tuple[str, ...], "suites asked without their options, as in evaluation.harness"] = ()
+    sampled: Annotated[int, "questions of the exams that are asked by default and by sampling; 0 for none"] = 60
     training: Annotated[Path | None, Input("artifact of training.lora: its hours enter the cost page")] = None
     seed: Annotated[int, "of the load test's questions"] = 0
     device: Annotated[str, Runtime("where transformers computes the reference: cpu or cuda")] = "cpu"
@@ -66,6 +76,8 @@ class Params:
         for name in ("prompts", "max_tokens", "requests", "max_num_seqs"):
             if getattr(self, name) < 1:
                 raise StepError(f"--{name.replace('_', '-')} must be 1 or more, got {getattr(self, name)}")
+        if self.sampled < 0:
+            raise StepError(f"--sampled must be 0 or more, got {self.sampled}")
         if not 0 < self.rate <= 1000:
             raise StepError(f"--rate must be above 0 and at most 1000 requests per second, got {self.rate}")
         if not 0 < self.p95_s <= 600:
@@ -79,8 +91,11 @@ class Report:
     parity: dict[str, Any]
     loadtest: dict[str, Any]
     engine_start_s: dict[str, float]  # format -> seconds
+    sampled: list[dict[str, Any]]  # temperature (null: none named), n, right, share, low, high; empty where not measured
     cost: dict[str, Any]  # of the card that was measured; null = not measured, or no price
-    files: list[str] = field(default_factory=lambda: ["parity.json", "loadtest.json", "cost.json", "cost.md", "cost.svg"])
+    files: list[str] = field(
+        default_factory=lambda: ["parity.json", "loadtest.json", "sampled.json", "sampled.md", "cost.json", "cost.md", "cost.svg"]
+    )
 
 
 def skip_if_in_production(digest: str) -> None:
@@ -129,7 +144,7 @@ def served(
         prepared = meanwhile()
         engine.wait_ready()
         seconds = time.monotonic() - began
-        front.start(gateway.Route.only(port, "candidate"))
+        front.start(gateway.Route.only(port, "candidate", engine.context()))
         print(f"{backend.name} generates after {seconds:.1f} s (pid {engine.pid}, log {engine.log})", flush=True)
         yield engine, front, seconds, prepared
     except engines.EngineError as error:
@@ -182,6 +197,8 @@ class Proof:
         self.settings = Settings(max_num_seqs=params.max_num_seqs)
         self.seconds: dict[str, float] = {}
         self.load: dict[str, Any] = {}
+        self.sampled: dict[str, Any] = {"rows": [], "items": []}
+        self.exam = self._exam(partial(leaves_room, tokenizer, self.context - sampled.ANSWER_TOKENS))
 
     def prove(self, name: str) -> dict[str, Any]:
         """Parity of one format; for gptq the load is measured too."""
@@ -199,7 +216,18 @@ class Proof:
             if name == "gptq":
                 self.load = {**measure_load(front.url, key, self.rooms(), self.params), "prompt_tokens": self.lengths()}
                 print(f"load test: {json.dumps(self.load)}", flush=True)
+                if self.exam:
+                    self.sampled = sampled.measure(front.url, key, self.exam, self.params.seed)
+                    print(sampled.table(self.sampled), flush=True)
         return found
+
+    def _exam(self, fits: Callable[[list[dict[str, str]]], bool]) -> list[tuple[dict[str, Any], list[dict[str, str]]]]:
+        from legal_tasks.evaluation.harness import exams_folder
+
+        if self.params.exams is None or not self.params.sampled:
+            return []
+        folder = exams_folder(self.params.exams)
+        return sampled.questions(folder, self.params.suites, self.params.rank_texts, self.params.sampled, fits)
 
     def rooms(self) -> dict[str, tuple[list[dict[str, str]], int]]:
         return {
@@ -246,12 +274,14 @@ def run(params: Params) -> Report:
         shutil.rmtree(work, ignore_errors=True)
     _write(params.output / "parity.json", found)
     _write(params.output / "loadtest.json", proof.load)
+    _write(params.output / "sampled.json", proof.sampled)
+    (params.output / "sampled.md").write_text(sampled.table(proof.sampled) if proof.exam else "Not measured.\n", "utf-8")
     hours = cost.card_hours({"train": params.training, "compress": params.model}, time.monotonic() - began)
     costs = cost.write(params.output, params.model, params.prices, params.card, proof.load, hours)
     print((params.output / "cost.md").read_text("utf-8"), flush=True)
     row = costs["rows"][0]
     shown = {name: row[name] for name in ("card", "basis", "requests_per_s", "month_cny", "per_1000_answers_cny")}
-    return Report(parity.without_items(found), proof.load, proof.seconds, shown)
+    return Report(parity.without_items(found), proof.load, proof.seconds, proof.sampled["rows"], shown)
 
 
 if __name__ == "__main__":

@@ -52,7 +52,8 @@ class Served(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, model, tokenizer, twist=None):
+    def __init__(self, model, tokenizer, twist=None, draws=False):
+        self.draws = draws  # answers are greedy only to a request that asks for that
         super().__init__(("127.0.0.1", 0), Answering)
         self.model, self.tokenizer, self.twist, self.lock = model, tokenizer, twist, threading.Lock()
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -74,6 +75,8 @@ class Answering(BaseHTTPRequestHandler):
                 value = {"tokens": prompt}
             else:
                 answer = greedy(self.server.model, prompt, body["max_tokens"])
+                if self.server.draws and body.get("temperature") != 0:
+                    answer = [*answer[:-1], (answer[-1] + 1) % 250]
                 value = {"choices": [{"token_ids": self.server.twist(answer) if self.server.twist else answer}]}
         data = json.dumps(value).encode()
         self.send_response(200)
@@ -111,7 +114,8 @@ def compare(tiny, served):
 
 def test_the_same_model_behind_the_same_template_is_identical(tiny):
     found = compare(tiny, Served(*tiny))
-    assert found["checked"] == found["identical_answers"] == found["identical_tokens"] == 20 + len(parity.hard_chats(tiny[1]))
+    assert found["checked"] == found["identical_answers"] == found["identical_tokens"]
+    assert found["asked"] == {"as by default": 20 + len(parity.hard_chats(tiny[1])), "temperature 0": 20}
     assert found["answers"]["equal"] == found["checked"]
     names = {item["prompt"] for item in found["items"]}
     assert {"special token <|end|>", "five turns", "system turn", "white space"} <= names
@@ -137,6 +141,12 @@ def test_one_other_answer_is_found_and_listed(tiny):
     assert found["answers"]["different"] == 1 and found["identical_answers"] == found["checked"] - 1
     listed = [item for item in found["items"] if item["answer"] != "equal"]
     assert [item["position"] for item in listed] == [1] and listed[0]["served"]
+
+
+def test_an_engine_that_draws_where_nobody_asked_for_it_is_not_what_was_evaluated(tiny):
+    found = compare(tiny, Served(*tiny, draws=True))
+    assert {item["asked"] for item in found["items"] if item["answer"] == "equal"} == {"temperature 0"}
+    assert found["identical_answers"] == found["asked"]["temperature 0"] == 20
 
 
 def test_ties_explain_a_few_differences_but_not_most(tiny):
@@ -222,6 +232,8 @@ def through_llama(var, environments, monkeypatch):
         settings = backends.Settings(max_num_seqs=4)
         with prove.served(artifact, var, settings, LLAMA_BACKEND, lambda: reference) as (engine, front, _, loaded):
             metrics = backends.read_metrics(httpx.get(f"{engine.url}/metrics", trust_env=False).text, LLAMA_BACKEND)
+            props = httpx.get(f"{engine.url}/props", trust_env=False).json()["default_generation_settings"]["params"]
+            metrics["sampling"] = {name: props[name] for name in ("temperature", "top_k", "top_p", "min_p", "repeat_penalty")}
             found = parity.compare_answers(LLAMA_BACKEND, engine.url, front.url, front.probe_key, loaded, questions(20), 8)
         return found, metrics
 
@@ -234,6 +246,8 @@ def test_llama_cpp_behind_the_gateway_serves_the_file_that_was_evaluated(base, m
     assert found["identical_tokens"] == found["checked"] >= 25
     wrong = [item for item in found["items"] if item["prompt"].startswith("validation") and item["answer"] == "different"]
     assert not wrong, wrong
+    neutral = {"temperature": 0, "top_k": 0, "top_p": 1, "min_p": 0, "repeat_penalty": 1}
+    assert metrics.pop("sampling") == neutral, "what the engine does by itself"
     assert metrics.keys() == LLAMA_BACKEND.metrics.keys() and metrics["answer_tokens"] >= 1
 
 

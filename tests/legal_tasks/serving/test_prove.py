@@ -6,7 +6,7 @@ import pytest
 from legal_tasks.serving import engines, gateway, prove
 from legal_tasks.serving.loadtest import arrivals, highest_rate, holds, quantiles, run_load
 from legal_tasks.step import StepError, main
-from tests.legal_tasks.training.tiny import make_base, make_split
+from tests.legal_tasks.training.tiny import make_base, make_exam, make_split
 
 CHATS = [[{"role": "user", "content": "什么是合同？"}]]
 
@@ -78,10 +78,13 @@ def test_vllm_serves_what_was_evaluated(tmp_path, environments, monkeypatch):
     assert main("legal_tasks.compression.compress", [*arguments, *common, str(made)]) == 0
     arguments = ["--model", json.loads(made.read_text())["artifact"], "--data", str(split), "--prompts", "100"]
     proved = tmp_path / "prove.json"
-    assert main("legal_tasks.serving.prove", [*arguments, "--requests", "40", *common, str(proved)]) == 0
+    arguments += ["--exams", str(make_exam(tmp_path / "exam")), "--requests", "40"]
+    assert main("legal_tasks.serving.prove", [*arguments, *common, str(proved)]) == 0
     report = json.loads(proved.read_text())["report"]
     assert report["parity"]["identical_answers"] == report["parity"]["checked"] >= 200
     assert {name: part["engine"] for name, part in report["parity"]["formats"].items()} == {"gptq": "vllm", "gguf": "llama.cpp"}
+    assert report["parity"]["formats"]["gptq"]["asked"]["as by default"] >= 100
+    assert [(row["temperature"], row["n"]) for row in report["sampled"]] == [(None, 24), (0.7, 24), (1.0, 24)]
     assert report["loadtest"]["success_rate"] == 1.0 and report["loadtest"]["p95_first_token_s"] > 0
     assert not list((tmp_path / "var" / "work").iterdir())
 
