@@ -22,6 +22,8 @@ CACHE_BUDGET = 1 << 29  # bytes of keys and values held for one batch: 512 MiB
 SHORTEST_SHARED = 16  # tokens: a common beginning below this is not worth a batch of its own
 SPREAD = 1.3  # longest to shortest of the prompts that are padded to one length
 MAX_GENERATED = 256  # tokens, where a task sets no bound (lm-eval's own default)
+# Greedy decoding as it is served: a base's own generation_config.json may ask for more.
+PLAIN: dict[str, Any] = {"num_beams": 1, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0}
 
 
 @dataclass
@@ -184,6 +186,7 @@ class Scorer:
                     attention_mask=mask.to(self.model.device),
                     max_new_tokens=max_new_tokens,
                     do_sample=False,
+                    **PLAIN,
                     eos_token_id=self.tokenizer.eos_token_id,
                     pad_token_id=self._pad(),
                 )

@@ -66,6 +66,20 @@ def test_the_greedy_continuation_is_called_greedy(loaded, both):
     assert not Scorer(model, tokenizer).score([(prompt, other)])[0][1]
 
 
+def test_what_a_bases_own_generation_config_asks_for_changes_no_answer(loaded):
+    """Engines are started without it (serving.backends), so an evaluation that took it would measure what nobody serves."""
+    model, tokenizer = loaded
+    prompts = [render(tokenizer, [{"role": "user", "content": "租赁租赁租赁合同"}], generation=True)]
+    plain = Scorer(model, tokenizer).generate(prompts, 12)
+    before = model.generation_config.to_dict()
+    asked = {"repetition_penalty": 5.0, "no_repeat_ngram_size": 1, "temperature": 2.0, "do_sample": True, "num_beams": 3}
+    try:
+        model.generation_config.update(**asked)
+        assert Scorer(model, tokenizer).generate(prompts, 12) == plain
+    finally:
+        model.generation_config.update(**{name: before.get(name) for name in asked})
+
+
 def test_generation_equals_lm_evals_own(both):
     ours, theirs = both
     draw = random.Random(1)
