@@ -91,7 +91,7 @@ class Report:
     parity: dict[str, Any]
     loadtest: dict[str, Any]
     engine_start_s: dict[str, float]  # format -> seconds
-    sampled: list[dict[str, Any]]  # temperature (null: none named), n, right, share, low, high; empty where not measured
+    sampled: dict[str, dict[str, Any]]  # how it was asked -> n, right, share, low, high; empty where not measured
     cost: dict[str, Any]  # of the card that was measured; null = not measured, or no price
     files: list[str] = field(
         default_factory=lambda: ["parity.json", "loadtest.json", "sampled.json", "sampled.md", "cost.json", "cost.md", "cost.svg"]
@@ -281,7 +281,7 @@ def run(params: Params) -> Report:
     print((params.output / "cost.md").read_text("utf-8"), flush=True)
     row = costs["rows"][0]
     shown = {name: row[name] for name in ("card", "basis", "requests_per_s", "month_cny", "per_1000_answers_cny")}
-    return Report(parity.without_items(found), proof.load, proof.seconds, proof.sampled["rows"], shown)
+    return Report(parity.without_items(found), proof.load, proof.seconds, sampled.by_name(proof.sampled["rows"]), shown)
 
 
 if __name__ == "__main__":

@@ -96,6 +96,11 @@ def label(temperature: float | None) -> str:
     return "as by default" if temperature is None else f"temperature {temperature:g}"
 
 
+def by_name(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The rows as a step's report has them, so that MLflow keeps their numbers: default, temperature_0.7, temperature_1."""
+    return {"default" if row["temperature"] is None else f"temperature_{row['temperature']:g}": dict(row) for row in rows}
+
+
 def shown(row: dict[str, Any]) -> str:
     """A row in words."""
     share, low, high = (f"{100 * row[name]:.0f} %" for name in ("share", "low", "high"))

@@ -61,10 +61,11 @@ def test_the_log_has_a_line_per_request_without_key_or_question(front, client, e
     assert front.probe_key not in text and "合同" not in text
 
 
-def test_a_stream_arrives_piece_by_piece(front, client, engine):
+@pytest.mark.parametrize("asked", [{}, {"stream_options": {"include_usage": True}}])
+def test_a_stream_arrives_piece_by_piece(front, client, engine, asked):
     front.start(Route.only(engine.port, "7"))
     moments = []
-    with client.stream("POST", "/v1/chat/completions", json={**QUESTION, "stream": True}) as answer:
+    with client.stream("POST", "/v1/chat/completions", json={**QUESTION, "stream": True, **asked}) as answer:
         for line in answer.iter_lines():
             if line.startswith("data:"):
                 moments.append((time.monotonic(), line))
