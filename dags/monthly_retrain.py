@@ -7,9 +7,13 @@ the gate refuses never reaches production; the reasons stand in the gate's log a
 **When it runs.** On the first of each month at 03:00, Asia/Shanghai, once it is switched on; switching on starts nothing. A
 date that passed while no scheduler ran is made up for, one that passed while the DAG was paused is not. In the months that
 begin a quarter the run is that of `quarterly_retrain`, and this one skips, unless that DAG is paused. A run triggered by
-hand does not count as the month's, unless its field *Stands for the month* is set. One retrain is at work at a time.
+hand does not count as the month's, unless its field *Stands for the month* is set; its field *Month* does an earlier month
+again. One retrain is at work at a time.
 While the DAG is off (paused), Airflow keeps what is triggered, and cleared tasks, queued until it is switched on;
 `make retrain` switches it on for its own run alone and off again at the end, so that the schedule stays as it was.
+
+**Who may set what.** Whoever triggers a run sets how it trains and may tighten a bound, never loosen one: that is refused with
+the reason, here and in the API (`docs/settings.md`). A refused model takes two people, on the page *Legal models*.
 
 **Who owns it.** The team that owns the legal model (`legal-llm`).
 

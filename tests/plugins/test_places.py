@@ -121,6 +121,13 @@ def test_a_containers_environment_holds_places_but_nothing_of_this_machine(built
     assert docker["LEXLOOP_RESULT_COPY"] == built[1]["result"] and pod["LEXLOOP_RESULT_COPY"] == "/airflow/xcom/return.json"
 
 
+def test_every_place_tells_a_step_whose_bounds_hold(built):
+    """Without the installation's profile and the run's name a step would take its bounds from the wrong profile, or none."""
+    pod = {v["name"]: v.get("value") for v in built[2]["pod"]["spec"]["containers"][0]["env"]}
+    for values in (built[0]["env"], built[1]["env"], pod):
+        assert values["LEXLOOP_PROFILE"].endswith("good.yaml") and values["LEXLOOP_DAG_RUN"]
+
+
 def test_secrets_come_from_the_workers_environment_or_the_cluster_and_stand_in_no_template(built):
     docker, pod = built[1], built[2]["pod"]
     assert docker["secrets"] == {"HF_TOKEN": "canary-of-the-hub"} and docker["check"] == "passed, turn taken"
