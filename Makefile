@@ -3,7 +3,9 @@ PYTHON ?= python3.11
 ENV_DIR := $(or $(LEXLOOP_ENV_DIR),$(CURDIR)/var/env)
 ORCHESTRATOR := $(ENV_DIR)/orchestrator/bin/python
 ML := $(ENV_DIR)/ml/bin/python
-PROFILE ?= $(or $(LEXLOOP_PROFILE),small)
+ifndef PROFILE
+PROFILE := $(or $(LEXLOOP_PROFILE),small)
+endif
 SOURCES ?=
 ARGS ?=
 export PYTHONPATH := $(CURDIR)
