@@ -50,7 +50,7 @@ MEANING = {
 }
 # step -> {who: settings}. Inputs and outputs are the run's and need no line.
 SETTINGS: dict[str, dict[str, str]] = {
-    "data.collect": {RUN: "as_of", FREE: "sources seed", FEWER: "licences"},
+    "data.collect": {RUN: "as_of", FREE: "sources", MEASURED: "seed", FEWER: "licences"},  # the embedded world's seed: its exam
     "data.clean": {
         RUN: "as_of",
         INSTALLATION: "salt rewrite_url rewrite_model rewrite_categories rewrite_parallel rewrite_timeout_s",
