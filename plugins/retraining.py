@@ -90,7 +90,7 @@ PARAMS = {
         "The month that the run stands for, as `2026-10`: the law of its first day counts. Empty: the month in which the run is "
         "due.",
         "Run",
-        pattern=r"^\s*[0-9]{4}-(0[1-9]|1[0-2])\s*$",
+        pattern=r"^(\s*[0-9]{4}-(0[1-9]|1[0-2])\s*)?$",
     ),
     "older_law": switch(
         "Older law",

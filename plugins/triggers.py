@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -166,7 +167,14 @@ def misfits(app: Any, dag_id: str, conf: Mapping[str, Any]) -> list[str]:
             schema = dag.params.get_param(key).schema
             errors = Draft202012Validator(schema, format_checker=FormatChecker()).iter_errors(conf[key])
             wrong += [f"{key}: {shorten(error.message)}" for error in errors]
+            if not is_finite(conf[key]):
+                wrong.append(f"{key}: must be a number, got NaN or Infinity")
     return wrong
+
+
+def is_finite(value: Any) -> bool:
+    """Python reads NaN and Infinity as JSON, and every bound of a schema lets NaN pass."""
+    return all(math.isfinite(part) for part in (value if isinstance(value, list) else [value]) if isinstance(part, float))
 
 
 def shorten(text: str, most: int = 300) -> str:

@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?"
+NO_BOUND = 1e12
 LONGEST = 40  # characters: a number with its unit
 PERCENT = ("%", "percent", "per cent")
 POINTS = ("points", "point", "pp", "percentage points", "percentage point", "个百分点", "百分点")
@@ -54,12 +55,12 @@ class Kind:
 
     @property
     def pattern(self) -> str:
-        """A pattern for JSON Schema that whatever `parse` takes matches, in full-width characters too."""
+        """A pattern for JSON Schema that whatever `parse` takes matches, in full-width characters too; and an empty field."""
         units = sorted({word for words in UNITS[self.name].values() for word in words}, key=len, reverse=True)
         unit = rf"(?:(?:{'|'.join(map(_any_case, units))})\s*)?" if units else ""
         # NFKC makes these of full-width characters; \d takes their digits by itself.
         number = r"[+\-＋－]?(?:\d+[.．]?\d*|[.．]\d+)(?:[eEｅＥ][+\-＋－]?\d{1,3})?"
-        return rf"^\s*{number}\s*{unit}$"
+        return rf"^(?:\s*{number}\s*{unit})?$"
 
     def show(self, value: float) -> str:
         """A value as one would type it."""
@@ -73,7 +74,7 @@ class Kind:
     def range(self) -> str:
         """What is allowed, in words."""
         low = ("more than " if self.above else "") + self.show(self.low)
-        return f"{low} up to {self.show(self.high)}"
+        return f"{low} up to {self.show(self.high)}" if self.high < NO_BOUND else low
 
     def parse(self, given: Any) -> float | int:
         """The value of a text, or of a JSON number; TypedError where it is none, may mean two things, or is not allowed."""

@@ -54,6 +54,7 @@ def test_what_is_typed_is_what_is_taken_and_the_forms_own_pattern_takes_it_too(k
         (LOSS, "0.02", "`0.02 points` or `2 points`"),
         (LOSS, "two points", "points such as `2 points`"),
         (TIME, "900 minutes", "seconds such as"),
+        (Kind("seconds", 0, 1e12, above=True), "-1", "must be more than 0 s, got '-1'"),
         (WHOLE, "16.5", "a whole number"),
         (WHOLE, "9" * 5000, "a whole number such as"),
     ],

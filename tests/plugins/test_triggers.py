@@ -55,6 +55,10 @@ REFUSED = {  # what is sent -> words of the answer
         of("housekeeping", older_than_days="1; touch /tmp/x"),
         ["older_than_days: '1; touch /tmp/x' is not of type 'number'"],
     ),
+    "housekeeping, no number": (
+        {"path": "/api/v2/dags/housekeeping/dagRuns", "raw": "days that are no number"},
+        ["older_than_days: must be a number"],
+    ),
     "watch": (of("watch", days=0), ["days: 0 is less than or equal to the minimum of 0"]),
     "a path in other words": (conf("/api/v2/dags/%6Donthly_retrain/dagRuns", p95_s=9), ["p95_s"]),
     "a backfill": (
@@ -96,6 +100,7 @@ TAKEN = {
     "nothing": conf(),
     "texts": conf(learning_rate="2e-4", domain_bound="80 %", general_drop="2 个百分点", p95_s="900 ms", epochs=None),
     "numbers": conf(learning_rate=2e-4, domain_bound=0.99, p95_s=0.9, seed=41),
+    "empty texts": conf(learning_rate="", month="", base="", overrides=[], p95_s=""),
     "tighter": conf(profile="small", overrides=[f"{GATE}.general_drop=0.01", "training.lora.epochs=2"]),
     "older law with a word for it": conf(month="2020-01", older_law=True),
     "the quarter": of("quarterly_retrain", bases=["current", "embedded-small"], recompute=None),

@@ -39,6 +39,7 @@ BODIES = {  # what JSON in a file of the test cannot hold
     "integer": b'{"logical_date": null, "conf": {"seed": ' + b"9" * 400 + b"}}",
     "not a number": b'{"logical_date": null, "conf": {"p95_s": NaN}}',
     "infinite": b'{"logical_date": null, "conf": {"p95_s": 1e999}}',
+    "days that are no number": b'{"logical_date": null, "conf": {"older_than_days": NaN}}',
     "half a character": b'{"logical_date": null, "conf": {"base": "\\ud800"}}',
     "half a character as a name": b'{"logical_date": null, "conf": {"\\ud800": 1}}',
     "nul": b'{"logical_date": null, "conf": {"base": "a\\u0000b"}}',
