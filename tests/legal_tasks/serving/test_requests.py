@@ -515,6 +515,26 @@ def test_without_njs_it_serves_only_where_that_is_asked_for(tmp_path, monkeypatc
     assert Gateway(tmp_path, 9000).module is None
 
 
+def test_without_njs_paths_methods_and_headers_hold_all_the_same(tmp_path, monkeypatch, engine, place):
+    monkeypatch.setattr(gateway, "SCRIPTS_MODULE", "ngx_http_no_such_module.so")
+    monkeypatch.setenv("LEXLOOP_GATEWAY_UNCHECKED", "yes")
+    front = Gateway(tmp_path / "plain", engines.free_port(place[0].listen + 1))
+    front.start(Route.only(engine.server_address[1], "7"))
+    try:
+        headers = {"Authorization": f"Bearer {front.probe_key}", "X-Session-Id": "a"}
+        with httpx.Client(base_url=front.url, headers=headers, timeout=10, trust_env=False) as one:
+            assert one.post(f"{CHAT}?a=/metrics", json=ASKED).status_code == 200
+            assert (
+                code_of(one.get(CHAT)) == (405, "method_not_allowed") and one.get(MODELS).json()["data"][0]["id"] == "legal-llm"
+            )
+            assert code_of(one.get("/metrics")) == (404, "unknown_url")
+        raw(front, f"GET /metrics/../v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {front.probe_key}\r\n\r\n".encode())
+    finally:
+        front.stop()
+    ((method, path, seen, body),) = engine.seen
+    assert (method, path, json.loads(body)) == ("POST", CHAT, ASKED) and "X-Session-Id" not in seen
+
+
 def test_the_page_lists_the_fields_as_they_are_checked():
     text = DOCS.read_text("utf-8")
     assert fields.page(fields.CHAT) in text and fields.page(fields.COMPLETION) in text
