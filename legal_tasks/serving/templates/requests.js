@@ -25,7 +25,7 @@ function refuse(r, status, code, message, param) {
 // What is wrong with a value, in words that go on after its name; '' where nothing is.
 function wrongText(value, low, high) {
     if (typeof value !== 'string' || value.length < low || value.length > high) {
-        return `must be text of ${low} to ${high} characters`;
+        return high === Infinity ? 'must be text that is not empty' : `must be text of ${low} to ${high} characters`;
     }
     return '';
 }
@@ -105,7 +105,7 @@ const WRONG = {
     user: (value, field) => wrongText(value, 0, field.high),
     model: (value) => wrongText(value, 1, 256),
     stop: (value, field) => wrongTexts(value, 1, field.high, 4),
-    prompt: (value, field) => wrongTexts(value, 1, 1e9, field.high),
+    prompt: (value, field) => wrongTexts(value, 1, Infinity, field.high),
     stream_options: (value) => wrongKeys(value, ['include_usage', 'continuous_usage_stats'], 'boolean'),
     format: (value) => isObject(value) && value.type === 'text' && Object.keys(value).length === 1
         ? '' : 'must be {"type": "text"}: grammars and schemas are not taken',

@@ -407,6 +407,8 @@ def test_a_value_beyond_its_bounds_is_refused_by_its_name(client, engine, name, 
     ("name", "value"),
     [
         ("prompt", 1),
+        ("prompt", ""),
+        ("prompt", ["a", ""]),
         ("prompt", [1, 2]),
         ("prompt", []),
         ("prompt", ["a"] * 17),
