@@ -1,8 +1,8 @@
 """Case analysis in words: which key points, charges and articles of the reference does an answer name?
 
-Articles are read as `legal_tasks.data.statutes` reads citations. Charges are those that the suite's references name,
-and whatever an answer says somebody is guilty of. A key point is a clause of the reference; an answer has it if half of
-its character bigrams stand in it (a measure of words, not of sense: a right answer in other words scores low).
+Articles are those of `legal_tasks.evaluation.articles`: equal by law and number, in every numeral. Charges are those that the
+suite's references name, and whatever an answer says somebody is guilty of. A key point is a clause of the reference; an answer
+has it if half of its character bigrams stand in it (a measure of words, not of sense: a right answer in other words scores low).
 """
 
 from __future__ import annotations
@@ -11,16 +11,15 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from legal_tasks.data.statutes import CITATION, bare_names, citations
+from legal_tasks.evaluation import articles as citing
 
-VERSION = 1
+VERSION = 2
 SHORTEST_POINT = 6  # characters
 COVERED = 0.5  # share of a point's bigrams
 ASK_CHARGE = "请分析本案，说明被告人的行为构成何罪、适用哪些法条，并给出处理结果。"
 _GUILT = re.compile(
     r"(?:构成|犯有?|涉嫌|成立|触犯|认定为|应以)了?((?:[\u4e00-\u9fff（）]{1,20}?罪[、和及与]?)+)(?!名|行|责|犯|过|状|证)"
 )
-_BARE = bare_names(["刑法", "民法典", "民事诉讼法", "刑事诉讼法", "劳动合同法", "劳动法", "公司法", "行政处罚法"])
 
 
 def question(doc: Mapping[str, Any]) -> str:
@@ -36,13 +35,13 @@ def refer(text: str, charges: Collection[str] = ()) -> dict[str, list[str]]:
 
 def points(text: str) -> list[str]:
     """The clauses of a reference, without the citations in them."""
-    parts = re.split(r"[。；;！？!?\n]", CITATION.sub("", text))
+    parts = re.split(r"[。；;！？!?\n]", citing.without(text))
     return [part.strip(" ，,、：:　") for part in parts if len(re.findall(r"\w", part)) >= SHORTEST_POINT]
 
 
 def articles(text: str) -> list[str]:
-    """`law 123` for every article that is cited, each once."""
-    return sorted({f"{law} {article}" for law, article, _, _ in citations(text, _BARE) if article})
+    """`law 123` for every article of a named law that is cited, each once."""
+    return sorted({f"{law} {number}" for law, number in citing.articles(text) if law} or citing.canonical(text))
 
 
 def charges(text: str, known: Collection[str] = ()) -> list[str]:
@@ -66,24 +65,34 @@ def _bigrams(text: str) -> set[str]:
     return {plain[place : place + 2] for place in range(len(plain) - 1)}
 
 
-def f1(found: Collection[str], wanted: Collection[str]) -> float:
+def f1(found: Collection[Any], wanted: Collection[Any]) -> float:
     """Harmonic mean of precision and recall of two sets, 0..1; 1 where both are empty."""
     if not found and not wanted:
         return 1.0
     return 2 * len(set(found) & set(wanted)) / (len(set(found)) + len(set(wanted)))
 
 
+def cited(reference: Mapping[str, Any], answer: str) -> tuple[set[citing.Article], set[citing.Article]]:
+    """(articles that the answer names, articles of the reference), as (law, number)."""
+    wanted = citing.split(reference.get("articles") or [])
+    return set(citing.said(answer, wanted)), set(wanted)
+
+
 def judge(reference: Mapping[str, Any], answer: str, known: Collection[str] = ()) -> dict[str, Any]:
     """{points, charge_f1, article_f1, correct}: shares 0..1, null where the reference has none of the kind.
 
-    `correct` is 1 where all charges and no other are named, or, without charges, half of the key points are there.
+    `correct` is 1 where all charges and no other are named, or, without charges, half of the key points are there; and never
+    where the answer names articles and not one of them is the reference's. A reference of articles alone wants all of them
+    and no other.
     """
     wanted = reference.get("points") or []
     share = sum(covered(point, answer) for point in wanted) / len(wanted) if wanted else None
     charge = f1(charges(answer, known), reference["charges"]) if reference.get("charges") else None
-    article = f1(articles(answer), reference["articles"]) if reference.get("articles") else None
+    named, right_ones = cited(reference, answer)
+    article = f1(named, right_ones) if right_ones else None
     right = charge == 1 if charge is not None else (share or 0.0) >= COVERED if wanted else article == 1
-    return {"points": share, "charge_f1": charge, "article_f1": article, "correct": int(right)}
+    astray = bool(right_ones and named and not named & right_ones)
+    return {"points": share, "charge_f1": charge, "article_f1": article, "correct": int(right and not astray)}
 
 
 def results(doc: Mapping[str, Any], answers: list[str]) -> dict[str, float]:
