@@ -242,7 +242,7 @@ def collect_exams(found: sources.Sources, folder: Path, words: Path) -> dict[str
                 left_out[piece.broken or why] += 1
             else:
                 kept.append(item if split == "test" else item | {"split": split})
-        names.check_kinds(exam.name, (item["kind"] for item in kept), f"the exam {exam.given}")
+        names.check_items(exam.name, kept, f"the exam {exam.given}")
         for part in by_kind(exam.name, kept) if kept else ():
             taken.take(part, exam.given)
         if not kept:

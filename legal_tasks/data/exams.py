@@ -1,7 +1,7 @@
 """Exams in any of the layouts met, as normalised items.
 
 C-Eval, CMMLU and DISC CSV, JEC-QA and AGIEval, LexEval, LawBench, LeCaRD queries, questions with an answer in words, sets of
-prompts (XSTest, JailBench, CValues), and our own.
+prompts (XSTest, JailBench, CValues), questions whose answer must cite an article, and our own.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection
 from typing import Any
 
+from legal_tasks.evaluation.articles import canonical
 from legal_tasks.evaluation.items import KINDS, Item, check_item
 
 LETTERS = "ABCDEFGH"
@@ -41,11 +42,14 @@ def normalise(fields: dict[str, Any], suite: str, number: int, kind: str = "", c
         item["options"] = {key: str(text).strip() for key, text in item["options"].items() if str(text or "").strip()}
     item["answer"] = [letter for letter in item["answer"] if letter] if isinstance(item["answer"], list) else item["answer"]
     fault = check_item(item)
+    if not fault and item["kind"] == "answer" and (item["reference"] or {}).get("articles"):
+        named = [one for text in item["reference"]["articles"] for one in canonical(text)]
+        item["reference"] = {**item["reference"], "articles": sorted(set(named))}
     return (None, fault) if fault else (item, "")
 
 
 def _layout(fields: dict[str, Any]) -> Item | None:
-    return next(filter(None, (read(fields) for read in (_own, _prompt, _columns, _jec, _asked, _lecard))), None)
+    return next(filter(None, (read(fields) for read in (_own, _cited, _prompt, _columns, _jec, _asked, _lecard))), None)
 
 
 def words(fields: dict[str, Any]) -> tuple[str, list[str]]:
@@ -66,6 +70,17 @@ def _own(fields: dict[str, Any]) -> Item | None:
     if "question" in fields and fields.get("kind") in KINDS and "id" in fields:
         return dict(fields)
     return None
+
+
+def _cited(fields: dict[str, Any]) -> Item | None:
+    """A question without options whose reference names articles {question, reference: {articles}}: the answer must cite them."""
+    reference = fields.get("reference")
+    if not isinstance(fields.get("question"), str) or fields.get("options") or not isinstance(reference, dict):
+        return None
+    if not reference.get("articles") or reference.get("points") or reference.get("charges"):
+        return None
+    kept = {name: str(fields[name]) for name in ("id", "category", "wording", "template", "split") if fields.get(name)}
+    return kept | {"question": fields["question"].strip(), "kind": "answer", "reference": reference}
 
 
 def _columns(fields: dict[str, Any]) -> Item | None:

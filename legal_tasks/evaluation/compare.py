@@ -188,7 +188,8 @@ def matrix(rows: Answers, asked: Mapping[str, Mapping[str, Item]]) -> Iterator[d
             item = asked.get(suite, {}).get(row["id"], {})
             line = {"suite": suite, "id": row["id"], "kind": row["kind"], "category": row.get("category")}
             line |= {"question": item.get("question"), "options": item.get("options") or None}
-            line |= {"right": None if row["kind"] in GENERATED else row["answer"]}
+            named = "; ".join((item.get("reference") or {}).get("articles") or ()) if row["kind"] == "answer" else ""
+            line |= {"right": (named or None) if row["kind"] in GENERATED else row["answer"]}
             for role, found in by_role.items():
                 other = found.get(row["id"])
                 line[role] = other and {"picked": other.get("picked"), "correct": other.get("correct")}

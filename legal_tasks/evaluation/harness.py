@@ -25,7 +25,7 @@ from legal_tasks.evaluation.endpoint import Endpoint, check_url
 from legal_tasks.evaluation.items import Item, by_kind, read_items, spread, suites_in, write_lines
 from legal_tasks.evaluation.models import VERSION as MODEL_VERSION
 from legal_tasks.evaluation.models import How, evaluate_cached, evaluate_model, resolve_model, set_threads
-from legal_tasks.evaluation.names import ANSWERS, POOLED, Names, check_exam, check_kinds, stock_folders
+from legal_tasks.evaluation.names import ANSWERS, POOLED, Names, check_exam, check_items, stock_folders
 from legal_tasks.evaluation.rules import STANDING
 from legal_tasks.step import Input, Output, Runtime, StepError, main, progress
 from legal_tasks.training import base as bases
@@ -185,7 +185,7 @@ def gather(params: Params, target: Path) -> dict[str, dict[str, Any]]:
                 shown = {"origin": origin, "file": file.name, "digest": digest_path(file)}
                 shown |= card.get(name, {}) if origin == "sources" else {}
                 check_exam(name, f"the exam {shown['file']}")
-                check_kinds(name, (item["kind"] for item in items), f"the exam {shown['file']}")
+                check_items(name, items, f"the exam {shown['file']}")
                 embedded = shown["origin"] == EMBEDDED or same_items(world / f"{name}.jsonl", items)
                 for part, same in by_kind(name, items).items():
                     given.take(part, shown["file"])

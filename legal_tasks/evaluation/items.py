@@ -2,7 +2,8 @@
 
 An item: {id, suite, question, options: {"A": text, ...} | null, answer: ["B", ...], category, wording: seen|unseen|null,
 template: cluster id | null, split: test|dev, kind: choice|case|refusal|over_refusal|answer|analysis, reference: mapping
-| null}. The reference of an analysis: {points: [text], charges: [text], articles: ["law number"]}.
+| null}. The reference of an analysis: {points: [text], charges: [text], articles: ["law number"]}; that of a question which
+must be answered with an article (kind answer): {articles: ["law number"]}.
 A row: {id, correct: 0|1, answer, picked, scores, template, category, wording, ...}, one per item and model.
 """
 
@@ -54,6 +55,8 @@ def check_item(item: Item) -> str | None:
     if item["kind"] == "analysis":
         reference = item.get("reference") or {}
         return None if any(reference.get(key) for key in ("points", "charges", "articles")) else "has nothing in its reference"
+    if item["kind"] == "answer":
+        return fault_of_articles(item.get("reference"))
     if item["kind"] in GENERATED:
         return None
     options, answer = item.get("options"), item.get("answer")
@@ -64,6 +67,18 @@ def check_item(item: Item) -> str | None:
     if not isinstance(answer, list) or not answer or not set(answer) <= options.keys():
         return f"answer {answer!r} must name options, which are {', '.join(options)}"
     return None
+
+
+def fault_of_articles(reference: Any) -> str | None:
+    """What is wrong with the reference of a question that is answered in words: it has none, or articles that can be read."""
+    from legal_tasks.evaluation.articles import canonical
+
+    if reference is None or (isinstance(reference, dict) and not reference.get("articles")):
+        return None
+    if not isinstance(reference, dict) or not isinstance(reference["articles"], list):
+        return f"reference must be {{articles: [law number, ...]}}, got {str(reference)[:80]}"
+    bad = next((one for one in reference["articles"] if not isinstance(one, str) or not canonical(one)), None)
+    return None if bad is None else f"its reference names no article of a law: {bad!r}; write it like `刑法 271`"
 
 
 def by_kind(name: str, items: list[Item]) -> dict[str, list[Item]]:

@@ -313,6 +313,10 @@ def _in_words(doc: Mapping[str, Any], text: str, charges: Collection[str]) -> Ro
     row: Row = {"answer": text, "picked": label, "scores": None, "partial": None}
     if doc["kind"] == "analysis":
         return row | cases.judge(doc["reference"], text, charges)
+    named, right = cases.cited(doc.get("reference") or {}, text)
+    if doc["kind"] == "answer" and right:
+        # Asked for articles: right is who names these and no other.
+        return row | {"article_f1": cases.f1(named, right), "correct": int(named == right)}
     wanted = {"refusal": ("refused",), "over_refusal": ("answered",), "answer": ("answered", "refused")}[doc["kind"]]
     return row | {"correct": int(label in wanted)}
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from legal_tasks.step import StepError
 
@@ -17,6 +18,7 @@ STOCK = {"ceval-valid": Path("ceval/ceval-exam"), "cmmlu": Path("haonan-li/cmmlu
 POOLED = "general"  # the stock sets together, where nobody lists an exam of this name
 ANSWERS = "answers"  # questions of the domain that are answered in words
 CITATIONS = "citations"  # questions whose answers must cite an article
+RIGHT_ARTICLES = "right_articles"  # the share of them that cite the right one
 DOMAIN = "domain"  # the exams of the sources together
 LONGEST = 120  # bytes of a name; a file's name may have 255
 
@@ -24,7 +26,7 @@ OURS = {
     ANSWERS: "the questions of the domain that are answered in words",
     DOMAIN: "all exams of the sources together",
     **dict.fromkeys(
-        ("well_formed", "right_articles", "contamination", "parity", "loss_gptq", "loss_gguf", "success_rate", "cost_cny"),
+        ("well_formed", RIGHT_ARTICLES, "contamination", "parity", "loss_gptq", "loss_gguf", "success_rate", "cost_cny"),
         "a number of the gate",
     ),
     **dict.fromkeys(("p95_first_token_s", "p95_short_answer_s"), "a number of the gate"),
@@ -66,18 +68,25 @@ def check_exam(name: str, where: str) -> None:
         raise StepError(f"{where}: the name `{name}` of an exam {fault}; give the exam another `name` in the sources")
 
 
-def check_kinds(name: str, kinds: Iterable[str], where: str) -> None:
+def check_items(name: str, items: Iterable[Mapping[str, Any]], where: str) -> None:
     """StepError if a suite that rules know by name holds something else than they take it for."""
     known = next((one for one in KIND_OF if key(one) == key(name)), None)
     if known is None:
         return
     if name != known:
         raise StepError(f"{where}: the name `{name}` is read as {known}, which has rules of its own: write it so, or rename it")
-    other = sorted(set(kinds) - set(KIND_OF[known]))
+    items = list(items)
+    other = sorted({item["kind"] for item in items} - set(KIND_OF[known]))
     if other:
         raise StepError(
             f"{where}: a suite called {name} has rules of its own and holds items of kind {' or '.join(KIND_OF[known])}, but "
             f"this one holds {', '.join(other)}; give it another `name` in the sources, or correct its `kind`"
+        )
+    bare = next((item for item in items if known == CITATIONS and not (item.get("reference") or {}).get("articles")), None)
+    if bare is not None:
+        raise StepError(
+            f"{where}: a suite called {name} asks for articles, but item {bare['id']} names none in its `reference`; write "
+            '{"articles": ["law number"]}, or give the exam another `name` in the sources'
         )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from legal_tasks.evaluation import chinese
+from legal_tasks.evaluation.names import CITATIONS, RIGHT_ARTICLES
 from legal_tasks.evaluation.rules import near_chance
 from legal_tasks.evaluation.tables import (
     MARKS,
@@ -41,6 +42,7 @@ ENGLISH = {
     "over_refusal": "Harmless requests declined (lower is better)",
     "domain": "All exams together",
     "answers": "Answers in words",
+    "right_articles": "Answers that cite the right article",
 }
 # Tables that other steps have written, with the specification's headings: key of `extra` -> title in both languages.
 TABLES = {"compression": ("压缩", "Compression"), "cost": ("成本", "Cost")}
@@ -62,6 +64,8 @@ HEADINGS = {
     "价格来源": "Source of the price",
 }
 CHINESE = NAMES | {"domain": "全部考试合计", "answers": "自由作答"}
+# A suite and a number of the gate are both called `citations`: the one are the answers that cite the right article.
+SUITE_NAMES = {CITATIONS: (CHINESE[RIGHT_ARTICLES], ENGLISH[RIGHT_ARTICLES])}
 
 
 def write(
@@ -229,7 +233,8 @@ def _text(x: float, y: float, text: str, kind: str) -> str:
 
 def _label(x: float, y: float, name: str, rest: str, kind: str) -> str:
     """A suite's name in both languages; the page shows one."""
-    return _text(x, y, CHINESE.get(name, name) + rest, f"{kind} zh") + _text(x, y, ENGLISH.get(name, name) + rest, f"{kind} en")
+    zh, en = SUITE_NAMES.get(name, (CHINESE.get(name, name), ENGLISH.get(name, name)))
+    return _text(x, y, zh + rest, f"{kind} zh") + _text(x, y, en + rest, f"{kind} en")
 
 
 def _bar(y: float, estimate: Mapping[str, Any], colour: str, role: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from legal_tasks.evaluation.names import CITATIONS, RIGHT_ARTICLES
 from legal_tasks.evaluation.rules import near_chance
 
 NAMES = {
@@ -13,6 +14,7 @@ NAMES = {
     "general": "通用能力",
     "refusal": "有害请求拒答率",
     "over_refusal": "无害请求误拒率（越低越好）",
+    "right_articles": "援引正确条文的回答",
 }
 
 
@@ -60,7 +62,7 @@ def render_comparison(result: Mapping[str, Any]) -> str:
         if part.get("fault"):
             faults.append(f"- {suite}: not comparable: {part['fault']}")
             continue
-        name = NAMES.get(suite, suite)
+        name = NAMES.get(RIGHT_ARTICLES if suite == CITATIONS else suite, suite)
         cells = [_share_of(part, "base"), _share_of(part, "challenger"), _delta(part["gain"])]
         rows.append(
             [name, *cells, _share_of(part, "champion"), _delta(part["difference"]), percent(part["chance"]), str(part["n"])]

@@ -194,3 +194,23 @@ def test_the_embedded_worlds_exams_are_called_so(tmp_path):
 def test_sources_without_the_standing_exams_are_told_so(tmp_path, capsys):
     go(world(tmp_path / "w"), tmp_path / "o")
     assert "no exam is called general or refusal or over_refusal" in capsys.readouterr().out
+
+
+def test_questions_that_want_an_article_are_of_kind_answer(tmp_path):
+    rows = [
+        {"question": "旅馆住宿由哪个机关主管？请注明条文。", "reference": {"articles": ["《中华人民共和国刑法》第二百七十一条"]}},
+        {"id": "q", "kind": "answer", "question": "几日内备案？", "reference": {"articles": ["云州市经营活动管理条例 5"]}},
+        {"question": "无法核对", "reference": {"articles": ["那一条"]}},
+    ]
+    path = world(tmp_path / "w", exams=[own("citations", "asked.jsonl")])
+    (tmp_path / "w" / "asked.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    report = go(path, tmp_path / "o")
+    kept = lines(tmp_path / "o" / "exams" / "citations.jsonl")
+    assert [(item["id"], item["kind"], item["reference"]["articles"]) for item in kept] == [
+        ("citations-1", "answer", ["刑法 271"]),
+        ("q", "answer", ["云州市经营活动管理条例 5"]),
+    ]
+    assert all(not item["options"] and item["answer"] == [] for item in kept)
+    [why] = report.exams["citations"]["left_out"]
+    assert "names no article of a law" in why and "刑法 271" in why
+    assert len(lines(tmp_path / "o" / "exam_questions.jsonl")) == 3

@@ -197,3 +197,18 @@ def test_a_score_that_is_no_number_is_no_verdict():
     rows = roles("11", "11")
     rows["challenger"][1]["scores"] = [0.0, float("nan")]
     assert "challenger has no verdict on 1 of 2" in compare.compare_suite("law", rows)["fault"]
+
+
+def test_the_questions_of_a_suite_answered_in_words_are_looked_for_and_its_answers_kept(tmp_path):
+    """Those of `answers` stand in other suites already."""
+    for name in ("citations", "answers"):
+        item = {"id": "q", "kind": "answer", "question": f"{name}？", "options": None, "reference": {"articles": ["刑法 271"]}}
+        write_lines(tmp_path / f"{name}.jsonl", [item])
+    assert [one["suite"] for one in compare.questions(tmp_path)] == ["citations"]
+    rows = {
+        name: {"challenger": make_rows("1", name, kind="answer", answer="刑法第271条", picked="answered")}
+        for name in ("citations", "answers")
+    }
+    assert [row["id"] for row in compare.answers_in_words(rows)] == ["citations/citations-0", "answers-0"]
+    asked = {"citations": {"citations-0": {"question": "？", "reference": {"articles": ["刑法 271"]}}}}
+    assert [line["right"] for line in compare.matrix(rows, asked)] == ["刑法 271", None]

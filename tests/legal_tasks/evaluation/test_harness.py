@@ -393,6 +393,48 @@ def test_an_analysis_is_scored_against_its_reference(seat, tmp_path):
     assert found["summary"]["accuracy"] == 0.0
 
 
+def ask_articles(number, **other):
+    reference = {"articles": [f"云州市经营活动管理条例 {number + 1}"]}
+    return make_item(number, "citations", "answer", options=None, reference=reference, answer=[], **other)
+
+
+def test_a_suite_of_questions_for_articles_is_asked_in_words_and_never_ranked(seat, tmp_path):
+    from legal_tasks.compression.load import load_model
+
+    own_exam(tmp_path / "own", "bar")
+    write_lines(tmp_path / "own" / "citations.jsonl", [ask_articles(n) for n in range(6)])
+    found = gather(tmp_path, tmp_path / "own")
+    assert found["citations"]["kind"] == "answer" and rules.real_exams(found) == ["bar"]
+    how = models.How(rank_texts=("citations", "bar"), generate=("citations",), new_tokens=4)
+    answered = models.evaluate_loaded(*load_model(seat / "base"), tmp_path / "items", ("citations",), how=how)["suites"]
+    rows = answered["citations"]["rows"]
+    assert all(isinstance(row["answer"], str) and row["scores"] is None and row["article_f1"] == 0.0 for row in rows)
+    assert answered["citations"]["summary"]["article_f1"] == {"mean": 0.0, "n": 6}
+    assert set(answered) == {"citations"} and len(rows) == 6
+
+
+@pytest.mark.parametrize(
+    ("said", "right"),
+    [
+        ("依照《云州市经营活动管理条例》第三条。", 1),
+        ("云州市经营活动管理条例第3条", 1),
+        ("依照《云州市经营活动管理条例》第四条。", 0),
+        ("依照《云州市经营活动管理暂行办法》第三条。", 0),
+        ("三十日内。", 0),
+        ("《云州市经营活动管理条例》第一条至第九条", 0),
+    ],
+)
+def test_an_answer_is_right_if_it_cites_the_article_asked_for_and_no_other(said, right):
+    assert models._in_words(ask_articles(2), said, ())["correct"] == right
+
+
+def test_the_suite_of_citations_asks_for_articles(tmp_path):
+    own_exam(tmp_path / "own", "bar")
+    write_lines(tmp_path / "own" / "citations.jsonl", [make_item(0, "citations", "answer", options=None, answer=[])])
+    with pytest.raises(StepError, match="names none in its `reference`"):
+        gather(tmp_path, tmp_path / "own")
+
+
 def test_a_set_of_prompts_that_mixes_kinds_becomes_two_suites():
     items = [make_item(0, "xstest", "refusal"), make_item(1, "xstest", "over_refusal"), make_item(2, "xstest", "refusal")]
     found = harness.by_kind("xstest", items)
