@@ -40,7 +40,7 @@ GIVEN = {
     "proof": {"parity": 1.0, "checked": 200, "requests": 200, "success_rate": 1.0, "p95_first_token_s": 0.2}
     | {"cost_cny": {"simulated": 100.0}},
     "data": {"records": 10_000, "contamination": 0},
-    "citations": {"answers": 200, "citations": 50, "wrong": {}, "examples": []},
+    "citations": {"answers": 200, "citations": 150, "checked": 150, "citing": 150, "wrong": {}, "examples": []},
 }
 PARTS = {"equal": (1000, 0.0), "worse": (1000, -0.03), "better": (1000, 0.06), "many": (4000, 0.0)}  # (items, difference)
 # (what is specified, part, mode, "least" or "most", share of pairs promoted)

@@ -21,7 +21,7 @@ SAYINGS = {
     "well-formed answers": ("回答完整率", "{v} 的回答有内容且自行结束", "至少 {b}"),
     "loss_gptq": ("GPTQ 压缩损失", "相对损失 {v}{i}", "须小于 {b}"),
     "loss_gguf": ("GGUF 压缩损失", "相对损失 {v}{i}", "须小于 {b}"),
-    "citations": ("引用", "错误引用 {v} 处", "不得多于 {b} 处"),
+    "citations": ("引用", "错误引用 {v} 处", "不得多于 {b} 处，且须有足够的回答援引条文"),
     "contamination": ("试题泄漏", "含考题的训练记录 {v} 条", "不得多于 {b} 条"),
     "parity": ("服务与评测一致", "{v} 的回答一致", "至少 {b}"),
     "p95_first_token_s": ("首字时延 P95", "{v}", "须小于 {b}"),
@@ -45,6 +45,20 @@ WHY = (
     (r"no question was answered in words", "没有以文字作答的题目"),
     (r"no (\S+) model was compared", "没有比较 {0} 模型"),
     (r"no answers in words, or no statutes to hold them against", "没有文字回答，或没有可供核对的法条"),
+    (
+        r"none of (\d+) answers cites an article that the statutes hold \((\d+) citations of other laws\)",
+        "{0} 份回答均未援引法条库所收的条文（另有 {1} 处引用其他法律）",
+    ),
+    (r"the suite (\S+) holds no answer", "试题集 {0} 没有回答"),
+    (r"the suite (\S+) holds prompts, not an exam", "试题集 {0} 是提示集，不是考试"),
+    (r"there was no training record to look at", "没有可查的训练记录"),
+    (r"there was no question to look for in the training records", "没有可在训练记录中查找的考题"),
+    (r"no item was asked of (.+)", "{0} 没有作答任何题目"),
+    (
+        r"no champion was asked, and (\d+) releases were measured on other items",
+        "在用模型未参加评测，另有 {0} 次发布所测题目不同",
+    ),
+    (r"no release of the last months is there to fall behind", "近月没有发布，没有可比的历史"),
     (r"no report says how many training records hold exam questions", "没有报告说明训练记录中含有多少考题"),
     (r"served and evaluated answers were not compared", "未比较服务端回答与评测回答"),
     (r"there was no load test", "未做压力测试"),
@@ -71,6 +85,7 @@ WHY = (
 # What a sentence adds to its numbers.
 NOTES = (
     (r"fewer than (\d+) (?:items|prompts) decide nothing", "不足 {0} 题，无法判定"),
+    (r"(\d+) answers cite an article: fewer than (\d+) answers decide nothing", "{0} 份回答援引条文，不足 {1} 份，无法判定"),
     (r"this is near chance \(([^)]+)\)", "接近随机水平（{0}）"),
 )
 BY = {

@@ -21,6 +21,7 @@ from legal_tasks import tracking
 from legal_tasks.evaluation import law, report, rules
 from legal_tasks.evaluation.citations import judge_answers
 from legal_tasks.evaluation.items import read_lines
+from legal_tasks.evaluation.names import CITATIONS, RIGHT_ARTICLES
 from legal_tasks.evaluation.rules import Rule, Thresholds
 from legal_tasks.evaluation.tables import render_decision
 from legal_tasks.settings import SettingsError, policy
@@ -70,6 +71,7 @@ class Params:
     loss_gguf: Annotated[float, "loss of accuracy by GGUF relative to the merged model stays below this"] = 0.08
     min_items: Annotated[int, "an exam with fewer items decides nothing"] = 100
     min_prompts: Annotated[int, "a set of prompts with fewer of them decides nothing"] = 50
+    min_citing: Annotated[int, "fewer answers that cite an article of the statutes decide nothing about citations"] = 50
     parity_bound: Annotated[float, "smallest share of served answers that equal the evaluated ones"] = 1.0
     p95_s: Annotated[float, "P95 of the time to the first token stays below this, seconds"] = 1.0
     success_bound: Annotated[float, "smallest share of requests that succeed in the load test"] = 0.99
@@ -89,7 +91,7 @@ class Params:
         for name in (*shares, "over_refusal_bound", "formed_bound", "loss_gptq", "loss_gguf", "parity_bound", "success_bound"):
             if not 0 <= getattr(self, name) <= 1:
                 raise StepError(f"--{name.replace('_', '-')} must be in [0, 1], got {getattr(self, name)}")
-        for name in ("p95_s", "cost_bound_cny", "ratchet_months", "min_items", "min_prompts"):
+        for name in ("p95_s", "cost_bound_cny", "ratchet_months", "min_items", "min_prompts", "min_citing"):
             if not 0 < getattr(self, name) < math.inf:
                 raise StepError(f"--{name.replace('_', '-')} must be positive, got {getattr(self, name)}")
         if self.domain_bound < rules.SPECIFIED_ACCURACY and not (
@@ -194,8 +196,8 @@ def decide(
     found.append(rules.form_rule(suites, limits))
     found += rules.loss_rules(comparison.get("compression", {}), exams, limits)
     data, proof = measured.get("data", {}), measured.get("proof", {})
-    found += rules.citation_rules(measured.get("citations"))
-    found.append(rules.contamination_rule(data.get("contamination"), data.get("records")))
+    found += rules.citation_rules(measured.get("citations"), limits)
+    found.append(rules.contamination_rule(data.get("contamination"), data.get("records"), data.get("questions")))
     found += rules.proof_rules(proof, limits)
     found.append(rules.cost_rule(proof.get("cost_cny", {}).get(limits.card), limits))
     found += law_rule(params.as_of, served, params.older_law)
@@ -239,9 +241,13 @@ def accept_reason(mode: str, reason: str, domain: Sequence[str], suites: Mapping
 
 
 def metrics(suites: Mapping[str, Any], found: Sequence[Rule], proof: Mapping[str, Any]) -> dict[str, Any]:
-    """{metric: {base, champion, challenger, low, high, gain, difference, bound, verdict, n}}; absent numbers are null."""
+    """{metric: {base, champion, challenger, low, high, gain, difference, bound, verdict, n}}; absent numbers are null.
+
+    A suite is a metric under its own name; that of questions whose answers must cite an article is `right_articles`, because
+    `citations` are the wrong ones in all answers.
+    """
     rows: dict[str, Any] = {}
-    for suite, part in suites.items():
+    for suite, part in ((RIGHT_ARTICLES if name == CITATIONS else name, part) for name, part in suites.items()):
         judged = [rule for rule in found if rule.suite == suite]
         row = empty_row(part.get("n")) | {"verdict": rules.worst(rule.verdict for rule in judged)}
         row["bound"] = next((rule.bound for rule in judged if rule.bound is not None), None)
@@ -301,7 +307,8 @@ def read_proof(folder: Path | None) -> dict[str, Any]:
 
 
 def read_data(params: Params) -> dict[str, Any]:
-    """{records, contamination}: how many records of data.clean there are, and how many of them hold a question asked here.
+    """{records, contamination, questions}: how many records of data.clean there are, and how many of them hold one of the
+    questions asked here.
 
     The cleaning has dropped such records before; this looks again, at what is left, with what was really asked. A record
     that is an article of law is no leak where an exam quotes the article: the law is to be learned.
@@ -312,20 +319,21 @@ def read_data(params: Params) -> dict[str, Any]:
         return {}
     from legal_tasks.data.decontaminate import Exams
 
-    exams = Exams()
+    exams, number = Exams(), 0
     for number, item in enumerate(read_lines(asked), 1):
         exams.add(item["suite"], number, item["question"], item["options"])
     if (records.parent / "statutes.jsonl").is_file():
         exams.exempt_statutes(records.parent / "statutes.jsonl")
-    count = leaked = 0
+    count = looked = leaked = 0
     for record in read_lines(records):
         count += 1
         if record["category"] == "statute" and (record.get("provenance") or {}).get("derived"):
             continue
+        looked += 1
         turns = [part for turn in record.get("history") or [] for part in turn]
         text = "\n".join([*turns, record["instruction"], record["input"], record["output"]])
         leaked += next(exams.matches(text), None) is not None
-    return {"records": count, "contamination": leaked}
+    return {"records": count if looked else 0, "contamination": leaked, "questions": number}
 
 
 def read_citations(params: Params) -> dict[str, Any] | None:

@@ -2,7 +2,8 @@
 
 Pure functions on mappings as comparison.json holds them, so that a simulation can call them by the thousand. Verdicts:
 pass; fail; undecided (too few items, or an interval that reaches over the bound); not measured; not applicable.
-Only pass and not applicable let a model through.
+Only pass and not applicable let a model through. A rule passes on something only: without items, answers, records, requests
+or citations it is not measured, however good the number looks.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ class Thresholds:
     loss_gguf: float = 0.08
     min_items: int = 100
     min_prompts: int = 50
+    min_citing: int = 50
     parity_bound: float = 1.0
     p95_s: float = 1.0
     success_bound: float = 0.99
@@ -84,11 +86,13 @@ def missing(name: str, suite: str, why: str, bound: float | None = None) -> Rule
 
 
 def unmeasured(part: Mapping[str, Any] | None, suite: str) -> str | None:
-    """Why a suite has no numbers; None if it has."""
+    """Why a suite has no numbers; None if it has numbers of at least one item."""
     if part is None and suite in STANDING:
         return f"the suite {suite} was not asked: list an exam of this name in the sources, or set evaluation.harness.standing"
     if part is None:
         return f"the suite {suite} was not asked"
+    if not part.get("fault") and not (part.get("challenger") or {}).get("n"):
+        return f"the suite {suite} holds no answer"
     return part.get("fault")
 
 
@@ -148,6 +152,8 @@ def domain_rules(
     for suite in names:
         part = suites.get(suite)
         why = unmeasured(part, suite)
+        if part is not None and part.get("kind") in (*PROMPTS, "answer"):
+            why = f"the suite {suite} holds prompts, not an exam"
         if why or part is None:
             found += [missing(f"{name} ({suite})", suite, str(why)) for name in ("domain accuracy", mode)]
             continue
@@ -184,6 +190,8 @@ def collapse_rule(suite: str, part: Mapping[str, Any], limits: Thresholds) -> Ru
     rest = {"value": estimate["value"], "interval": interval(estimate), "bound": bound, "by": "upper bound", "n": estimate["n"]}
     rest |= {"edge": estimate["upper"], "edge_bound": bound}
     shown = f"{points(estimate['value'])} against the {old} on {suite} (upper bound {points(estimate['upper'])})"
+    if estimate["n"] < limits.min_items:
+        return Rule(name, suite, UNDECIDED, f"{shown}: fewer than {limits.min_items} items decide nothing", **rest)
     verdict = PASS if estimate["upper"] > bound else FAIL
     return Rule(name, suite, verdict, f"{shown}; the upper bound must exceed {points(bound)}", **rest)
 
@@ -231,17 +239,26 @@ def ratchet_rule(
     why = unmeasured(part, suite)
     if why or part is None:
         return missing(name, suite, str(why))
-    if not part.get("champion"):
-        return Rule(name, suite, NOT_APPLICABLE, "there is no champion yet, hence no history to fall behind")
     if history is None:
         return missing(name, suite, "the history of releases was not given")
+    champion = part.get("champion")
+    if not champion and not history:
+        return Rule(name, suite, NOT_APPLICABLE, "there is no champion yet, hence no history to fall behind")
     since = months_before(today, limits.ratchet_months) if today else datetime.date.min
     recent = [entry for entry in history if datetime.date.fromisoformat(str(entry["at"])[:10]) >= since]
     measured = [entry["accuracies"][suite] for entry in recent if suite in entry.get("accuracies", {})]
     same = [float(entry["value"]) for entry in measured if entry["items"] == part["items"]]
     others = f"; {len(recent) - len(same)} releases were measured on other items" if len(recent) > len(same) else ""
-    champions = [*(same[:-1] if same and same[-1] == part["champion"]["value"] else same), part["champion"]["value"]]
-    highest, best = max(champions), best_of(champions, noise(part["difference"]))
+    if champion:
+        champions = [*(same[:-1] if same and same[-1] == champion["value"] else same), champion["value"]]
+        highest, best = max(champions), best_of(champions, noise(part["difference"]))
+    elif same:  # released before, and none of them was asked now: the best as it stood
+        champions, highest = same, max(same)
+        best = highest
+    elif recent:
+        return missing(name, suite, f"no champion was asked, and {len(recent)} releases were measured on other items")
+    else:
+        return Rule(name, suite, NOT_APPLICABLE, "no release of the last months is there to fall behind")
     luck = f", {percent(highest)} taken as {percent(best)} because the best of several is partly luck" if best < highest else ""
     value, n = part["challenger"]["value"] - best, part["n"]
     verdict = UNDECIDED if n < limits.min_items else PASS if value >= -limits.ratchet_margin - 1e-9 else FAIL
@@ -322,6 +339,8 @@ def form_rule(suites: Mapping[str, Any], limits: Thresholds) -> Rule:
     if not parts:
         return missing(name, "well_formed", "no question was answered in words", bound)
     n = sum(part["n"] for part in parts)
+    if not n:
+        return missing(name, "well_formed", "no question was answered in words", bound)
     malformed = sum(part["malformed"] for part in parts)
     broken = sum(part["classes"].get("broken", 0) for part in parts)
     unfinished = sum(part["unfinished"] for part in parts)
@@ -351,6 +370,10 @@ def loss_rules(compression: Mapping[str, Mapping[str, Any]], suites: Iterable[st
         if faults:
             found.append(missing(metric, metric, "; ".join(faults), bound))
             continue
+        empty = [part["format"] for part in parts if not part["n"]]
+        if empty:
+            found.append(missing(metric, metric, f"no item was asked of {', '.join(empty)}", bound))
+            continue
         worst = max(parts, key=lambda part: part["loss"]["value"])
         loss, n = worst["loss"], min(part["n"] for part in parts)
         verdict = UNDECIDED if n < limits.min_items else PASS if loss["value"] < bound else FAIL
@@ -360,38 +383,51 @@ def loss_rules(compression: Mapping[str, Mapping[str, Any]], suites: Iterable[st
     return found
 
 
-def citation_rules(found: Mapping[str, Any] | None) -> list[Rule]:
+def citation_rules(found: Mapping[str, Any] | None, limits: Thresholds | None = None) -> list[Rule]:
     """No answer in words cites a law that is repealed, an article that does not exist, or quotes one wrongly.
 
-    `found`: {answers, citations, wrong: {state: n}, examples}, as `citations.judge_answers` counts them.
+    `found`: {answers, citations, checked, citing, wrong: {state: n}, examples}, as `citations.judge_answers` counts them. A
+    model that cites nothing has nothing wrong: enough answers must cite an article that the statutes could be asked about.
     """
+    name, bound, least = "citations", 0.0, (limits or Thresholds()).min_citing
     if found is None:
-        return [missing("citations", "citations", "no answers in words, or no statutes to hold them against", 0.0)]
-    wrong, total = sum(found["wrong"].values()), found["citations"]
+        return [missing(name, name, "no answers in words, or no statutes to hold them against", bound)]
+    wrong, total, answers = sum(found["wrong"].values()), found["citations"], found["answers"]
+    checked, citing = found.get("checked", total), found.get("citing", 0)
     kinds = ", ".join(f"{count} {state}" for state, count in found["wrong"].items())
-    text = f"{wrong} of {total} citations in {found['answers']} answers are wrong"
+    text = f"{wrong} of {checked} citations that could be checked ({total} in {answers} answers) are wrong"
     text += f" ({kinds}; e.g. {found['examples'][0]})" if wrong else ""
-    verdict = PASS if wrong == 0 else FAIL
-    return [
-        Rule("citations", "citations", verdict, f"{text}; none is allowed", value=float(wrong), bound=0.0, n=found["answers"])
-    ]
+    if wrong:
+        return [Rule(name, name, FAIL, f"{text}; none is allowed", value=float(wrong), bound=bound, n=answers)]
+    if not citing:
+        why = f"none of {answers} answers cites an article that the statutes hold ({total} citations of other laws)"
+        return [Rule(name, name, NOT_MEASURED, why, bound=bound, n=answers)]
+    rest = {"value": 0.0, "bound": bound, "n": citing}
+    if citing < least:
+        few = f"{citing} answers cite an article: fewer than {least} answers decide nothing"
+        return [Rule(name, name, UNDECIDED, f"{text}; {few}", **rest)]
+    return [Rule(name, name, PASS, f"{text}; {citing} answers cite an article; none may be wrong", **rest)]
 
 
-def contamination_rule(count: float | None, total: int | None) -> Rule:
-    """No exam question among the records that were trained on."""
+def contamination_rule(count: float | None, total: int | None, questions: int | None = None) -> Rule:
+    """No exam question among the records that were trained on: `count` of `total` records hold one of `questions`."""
     name = "contamination"
     if count is None:
         return missing(name, name, "no report says how many training records hold exam questions", 0.0)
+    if not total:
+        return missing(name, name, "there was no training record to look at", 0.0)
+    if questions == 0:
+        return missing(name, name, "there was no question to look for in the training records", 0.0)
     verdict = PASS if count == 0 else FAIL
-    of = "" if total is None else f" of {total}"
-    return Rule(name, name, verdict, f"{count:g}{of} training records hold an exam question; none may", count, bound=0.0, n=total)
+    text = f"{count:g} of {total} training records hold an exam question; none may"
+    return Rule(name, name, verdict, text, count, bound=0.0, n=total)
 
 
 def proof_rules(proof: Mapping[str, Any], limits: Thresholds) -> list[Rule]:
     """Parity of served and evaluated answers, first token, success rate; `proof` as `gate.read_proof` makes it."""
     found = []
     share, n = proof.get("parity"), proof.get("checked")
-    if share is None:
+    if share is None or not n:
         found.append(missing("parity", "parity", "served and evaluated answers were not compared", limits.parity_bound))
     else:
         verdict = PASS if share >= limits.parity_bound else FAIL
@@ -399,14 +435,14 @@ def proof_rules(proof: Mapping[str, Any], limits: Thresholds) -> list[Rule]:
         found.append(Rule("parity", "parity", verdict, text, value=share, bound=limits.parity_bound, n=n))
     n = proof.get("requests")
     p95 = proof.get("p95_first_token_s")
-    if p95 is None:
+    if p95 is None or not n:
         found.append(missing("p95_first_token_s", "p95_first_token_s", "there was no load test", limits.p95_s))
     else:
         verdict = PASS if p95 < limits.p95_s else FAIL
         text = f"P95 of the time to the first token is {p95:.3f} s over {n} requests; less than {limits.p95_s:g} s"
         found.append(Rule("p95_first_token_s", "p95_first_token_s", verdict, text, value=p95, bound=limits.p95_s, n=n))
     rate = proof.get("success_rate")
-    if rate is None:
+    if rate is None or not n:
         found.append(missing("success_rate", "success_rate", "there was no load test", limits.success_bound))
     else:
         verdict = PASS if rate >= limits.success_bound else FAIL
@@ -420,7 +456,7 @@ def cost_rule(cost: float | None, limits: Thresholds) -> Rule:
     bound = limits.cost_bound_cny
     if not limits.card:
         return Rule("cost_cny", "cost_cny", NOT_APPLICABLE, "the profile names no card whose cost could be measured", bound=bound)
-    if cost is None:
+    if not cost or cost < 0:  # nothing is served for nothing: a price was not set
         return missing("cost_cny", "cost_cny", f"no cost was measured on the card {limits.card}, or its price is not set", bound)
     verdict = PASS if cost < bound else FAIL
     text = f"serving on one {limits.card} costs {cost:,.0f} CNY a month; less than {bound:,.0f}"

@@ -51,7 +51,7 @@ PROOF = {"parity": 1.0, "checked": 50, "requests": 200, "success_rate": 1.0, "p9
 MEASURED = {
     "proof": PROOF,
     "data": {"records": 1000, "contamination": 0},
-    "citations": {"answers": 200, "citations": 30, "wrong": {}, "examples": []},
+    "citations": {"answers": 200, "citations": 130, "checked": 120, "citing": 110, "wrong": {}, "examples": []},
 }
 
 
@@ -75,7 +75,7 @@ def test_a_model_that_keeps_every_rule_passes():
 
 
 def test_without_a_champion_the_base_takes_its_place_and_history_does_not_apply():
-    decision = decide(comparison(champion=False), history=None)
+    decision = decide(comparison(champion=False), history=())
     assert (decision["decision"], decision["mode"]) == ("pass", "improve")
     by_name = {rule["name"]: rule["verdict"] for rule in decision["rules"]}
     assert by_name["anti-ratchet (legal_exam)"] == "not applicable"

@@ -170,3 +170,12 @@ def test_every_suite_names_its_file_digest_count_and_origin():
         words[place - 3 : place + 4] == ["legal_exam", "数据源", "sources", "exams/bar.jsonl", "abababababab", "500", "400"][:7]
     )
     assert "| legal_exam | 数据源 | exams/bar.jsonl | abababababab | 500 | 400 |" in report.render_text(decision, found, [])
+
+
+def test_answers_that_cite_the_right_article_are_shown_and_not_taken_for_the_wrong_ones():
+    found = comparison(suites={"citations": suite("1" * 20 + "0" * 80, "1" * 70 + "0" * 30, name="citations", kind="choice")})
+    found["suites"]["citations"]["kind"] = "answer"
+    html = report.render_page(decide(found), found, [], {})
+    assert "Answers that cite the right article" in html and "援引正确条文的回答" in html
+    text = report.render_text(decide(found), found, [])
+    assert "| 援引正确条文的回答 | 20.0%" in text and "| citations | — | 0 |" in text
