@@ -134,4 +134,5 @@ def said(answer: str, wanted: Collection[Article]) -> list[Article]:
 def without(text: str, laws: Iterable[str] = ()) -> str:
     """The text without its citations, with or without brackets, and without articles of no named law."""
     text = CITATION.sub("", plain(text))
-    return NAKED.sub("", _bare(tuple(sorted(set(laws)))).sub("", text))
+    text = _bare(tuple(sorted({name for name in laws if name}))).sub("", text)
+    return re.sub("中华人民共和国(?![\u4e00-\u9fff])", "", NAKED.sub("", text))

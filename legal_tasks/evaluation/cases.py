@@ -35,7 +35,8 @@ def refer(text: str, charges: Collection[str] = ()) -> dict[str, list[str]]:
 
 def points(text: str) -> list[str]:
     """The clauses of a reference, without the citations in them."""
-    parts = re.split(r"[。；;！？!?\n]", citing.without(text))
+    laws = [one.rpartition(" ")[0] for one in articles(text)]
+    parts = re.split(r"[。；;！？!?\n]", citing.without(text, laws))
     return [part.strip(" ，,、：:　") for part in parts if len(re.findall(r"\w", part)) >= SHORTEST_POINT]
 
 

@@ -138,6 +138,21 @@ def test_the_right_charge_with_a_wrong_article_is_not_right():
     assert [cases.judge(reference, text, ["职务侵占罪"])["correct"] for text in answers] == [1, 1, 0]
 
 
+def test_a_law_without_the_article_is_not_the_article():
+    for law, _, reference in CASES:
+        assert not reference.get("points") and cases.judge(reference, f"适用《{law}》。")["correct"] == 0
+
+
+def test_options_as_lexeval_writes_them_are_chosen_in_every_numeral():
+    options = {
+        "A": "中华人民共和国刑法第三百九十七条",
+        "B": "中华人民共和国刑法第一十九条",
+        "C": "中华人民共和国刑法第二百六十二条",
+    }
+    said = ("刑法第397条", "《刑法》第19条", "第２６２条", "刑法第398条", "民法典第19条")
+    assert [extract.flexible(text, options) for text in said] == [["A"], ["B"], ["C"], [], []]
+
+
 def test_a_citation_is_no_key_point():
     assert cases.points("刑法第二百七十一条；《刑法》第 272 条；第六十七条第三款") == []
 

@@ -197,6 +197,17 @@ def test_the_embedded_world_is_asked_only_where_it_is_named(tmp_path):
     assert models.stock_folders(tmp_path / "items").keys() == {"ceval-valid"}  # the embedded cmmlu gives way
 
 
+def test_an_embedded_exam_of_another_seed_is_known_by_its_card(tmp_path):
+    """Its content is not that of the seed that the harness compares with."""
+    items = own_exam(tmp_path / "own" / "exams", "bar", "judge").parent
+    (items / "card").mkdir()
+    about = {"origin": "embedded", "file": "exams/bar.jsonl", "digest": "d", "count": 3}
+    (items / "card" / "exams.json").write_text(json.dumps({"bar": about}), "utf-8")
+    found = gather(tmp_path, items)
+    assert found["bar"] == about | {"kind": "choice", "embedded": True}
+    assert rules.real_exams(found) == ["judge"]
+
+
 def test_own_stock_sets_stand_for_general_ability_before_named_suites_do(tmp_path):
     write_stock(own_exam(tmp_path / "own", "bar"))
     assert "general" not in gather(tmp_path, tmp_path / "own", standing="embedded")
