@@ -22,6 +22,7 @@ SAYINGS = {
     "loss_gptq": ("GPTQ 压缩损失", "相对损失 {v}{i}", "须小于 {b}"),
     "loss_gguf": ("GGUF 压缩损失", "相对损失 {v}{i}", "须小于 {b}"),
     "citations": ("引用", "错误引用 {v} 处", "不得多于 {b} 处，且须有足够的回答援引条文"),
+    "right articles": ("援引正确条文", "与对照模型相差 {d} 个百分点{i}", "不得一条都不对，且{by}须高于 {b} 个百分点"),
     "contamination": ("试题泄漏", "含考题的训练记录 {v} 条", "不得多于 {b} 条"),
     "parity": ("服务与评测一致", "{v} 的回答一致", "至少 {b}"),
     "p95_first_token_s": ("首字时延 P95", "{v}", "须小于 {b}"),
@@ -84,6 +85,7 @@ WHY = (
 )
 # What a sentence adds to its numbers.
 NOTES = (
+    (r"(\S+ %) of \d+ answers cite the right article", "援引正确条文的回答占 {0}"),
     (r"fewer than (\d+) (?:items|prompts) decide nothing", "不足 {0} 题，无法判定"),
     (r"(\d+) answers cite an article: fewer than (\d+) answers decide nothing", "{0} 份回答援引条文，不足 {1} 份，无法判定"),
     (r"this is near chance \(([^)]+)\)", "接近随机水平（{0}）"),

@@ -18,8 +18,8 @@ def judge_answers(answers: Iterable[Mapping[str, Any]], statutes: Path, day: dat
     """{answers, citations, checked, citing, wrong: {state: n}, examples} of rows with `id` and `answer`.
 
     `checked`: the citations about which the store could say something; `citing`: the answers with at least one of them that
-    names an article. A law that the store does not hold is no wrong citation, and none that counts as right: whether it exists
-    is not known here.
+    names an article and does not call its law a former one. A law that the store does not hold is no wrong citation, and none
+    that counts as right: whether it exists is not known here.
     """
     store = read_store(statutes)
     states: Counter[str] = Counter()
@@ -28,7 +28,7 @@ def judge_answers(answers: Iterable[Mapping[str, Any]], statutes: Path, day: dat
     for row in answers:
         count += 1
         verdicts = store.judge(row["answer"], day)
-        citing += any(verdict.article and verdict.state not in UNCHECKED for verdict in verdicts)
+        citing += any(verdict.article and verdict.state not in (*UNCHECKED, "former") for verdict in verdicts)
         for verdict in verdicts:
             states[verdict.state] += 1
             if verdict.state in WRONG and len(examples) < 20:

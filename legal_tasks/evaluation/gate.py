@@ -197,6 +197,7 @@ def decide(
     found += rules.loss_rules(comparison.get("compression", {}), exams, limits)
     data, proof = measured.get("data", {}), measured.get("proof", {})
     found += rules.citation_rules(measured.get("citations"), limits)
+    found += rules.right_article_rules(comparison["suites"].get(CITATIONS), limits)
     found.append(rules.contamination_rule(data.get("contamination"), data.get("records"), data.get("questions")))
     found += rules.proof_rules(proof, limits)
     found.append(rules.cost_rule(proof.get("cost_cny", {}).get(limits.card), limits))

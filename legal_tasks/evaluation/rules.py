@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from legal_tasks.evaluation.names import CITATIONS, RIGHT_ARTICLES
+
 PASS, FAIL, UNDECIDED, NOT_MEASURED, NOT_APPLICABLE = "pass", "fail", "undecided", "not measured", "not applicable"
 ORDER = (FAIL, UNDECIDED, NOT_MEASURED, PASS, NOT_APPLICABLE)  # the verdict of several rules is the first found
 LETS_THROUGH = (PASS, NOT_APPLICABLE)
@@ -407,6 +409,27 @@ def citation_rules(found: Mapping[str, Any] | None, limits: Thresholds | None = 
         few = f"{citing} answers cite an article: fewer than {least} answers decide nothing"
         return [Rule(name, name, UNDECIDED, f"{text}; {few}", **rest)]
     return [Rule(name, name, PASS, f"{text}; {citing} answers cite an article; none may be wrong", **rest)]
+
+
+def right_article_rules(part: Mapping[str, Any] | None, limits: Thresholds) -> list[Rule]:
+    """Asked for articles, the model names the right ones not less often than its opponent, beyond the margin and for certain.
+
+    No rule where no such suite is asked: `citation_rules` wants citations all the same. `part`: the suite `citations`.
+    """
+    name, bound = "right articles", -limits.replace_margin
+    if part is None:
+        return []
+    why = unmeasured(part, CITATIONS)
+    if why:
+        return [missing(name, RIGHT_ARTICLES, why, bound)]
+    value, (old, estimate) = part["challenger"]["value"], opponent(part)
+    rest = {"value": estimate["value"], "interval": interval(estimate), "bound": bound, "by": "upper bound", "n": estimate["n"]}
+    shown = f"{percent(value)} of {estimate['n']} answers cite the right article, {points(estimate['value'])} against the {old}"
+    if estimate["n"] < limits.min_prompts:
+        return [Rule(name, RIGHT_ARTICLES, UNDECIDED, f"{shown}: fewer than {limits.min_prompts} items decide nothing", **rest)]
+    verdict = PASS if value and estimate["upper"] > bound else FAIL
+    text = f"{shown} (upper bound {points(estimate['upper'])}); above none, and the upper bound must exceed {points(bound)}"
+    return [Rule(name, RIGHT_ARTICLES, verdict, text, **rest)]
 
 
 def contamination_rule(count: float | None, total: int | None, questions: int | None = None) -> Rule:

@@ -33,5 +33,10 @@ def test_wrong_citations_are_named_with_their_answer(tmp_path):
     assert found["examples"][0].startswith("0: 《云州市条例》第900条")
 
 
+def test_a_law_called_a_former_one_is_no_citation_to_stand_on(tmp_path):
+    found = count(tmp_path, "原《合同法》第五十二条曾有规定。")
+    assert (found["checked"], found["citing"], found["wrong"]) == (1, 0, {})
+
+
 def test_no_answer_is_no_citation(tmp_path):
     assert count(tmp_path) == {"answers": 0, "citations": 0, "checked": 0, "citing": 0, "wrong": {}, "examples": []}

@@ -10,7 +10,7 @@ pytest.importorskip("scipy")
 
 from legal_tasks.evaluation import chinese, gate, rules  # noqa: E402
 from legal_tasks.evaluation.rules import Thresholds  # noqa: E402
-from tests.legal_tasks.evaluation.test_gate import MEASURED, comparison, failing, history, params  # noqa: E402
+from tests.legal_tasks.evaluation.test_gate import MEASURED, comparison, failing, history, params, suite  # noqa: E402
 
 ZERO = {"value": 1.0, "low": 1.0, "high": 1.0, "lower": 1.0, "upper": 1.0, "n": 0}
 ESTIMATES = ("base", "champion", "challenger", "gain", "difference")
@@ -51,6 +51,7 @@ NOTHING = {
         lambda: rules.citation_rules(NO_CITATION | {"answers": 500, "citations": 90}, LIMITS),  # all of laws that nobody holds
         lambda: rules.citation_rules(None, LIMITS),
     ],
+    "right_article_rules": [lambda: rules.right_article_rules(EMPTY | {"kind": "answer"}, LIMITS)],
     "contamination_rule": [
         lambda: rules.contamination_rule(0, 0),
         lambda: rules.contamination_rule(0, None),
@@ -122,8 +123,29 @@ def test_a_profiles_domain_suite_of_prompts_is_no_exam():
     assert failing(decision)["domain accuracy (legal_exam)"] == "not measured"
 
 
+def asked_for_articles(base, challenger, champion=None):
+    return {"citations": suite(base, challenger, champion, name="citations") | {"kind": "answer"}}
+
+
 def test_the_suite_of_citations_and_the_number_of_wrong_ones_are_two_metrics():
-    asked = comparison()["suites"]["general"] | {"kind": "answer"}
-    rows = gate.decide(comparison(suites={"citations": asked}), MEASURED, (), params())["metrics"]
+    found = comparison(suites=asked_for_articles("0" * 100, "1" * 60 + "0" * 40, "1" * 60 + "0" * 40))
+    rows = gate.decide(found, MEASURED, (), params())["metrics"]
     assert rows["citations"]["challenger"] == 0.0 and rows["citations"]["verdict"] == "pass"
-    assert rows["right_articles"]["challenger"] == 0.6 and rows["right_articles"]["verdict"] == "not applicable"
+    assert rows["right_articles"]["challenger"] == 0.6 and rows["right_articles"]["verdict"] == "pass"
+
+
+@pytest.mark.parametrize(
+    ("challenger", "champion", "verdict"),
+    [
+        ("1" * 88 + "0" * 12, "1" * 90 + "0" * 10, None),
+        ("1" * 60 + "0" * 40, "1" * 90 + "0" * 10, "fail"),
+        ("0" * 100, "0" * 100, "fail"),  # citing articles in force, and never the right one
+        ("1" * 40, "1" * 40, "undecided"),
+    ],
+)
+def test_articles_are_named_rightly_as_often_as_before(challenger, champion, verdict):
+    found = comparison(suites=asked_for_articles("0" * len(challenger), challenger, champion))
+    decision = gate.decide(found, MEASURED, (), params())
+    assert failing(decision) == ({"right articles": verdict} if verdict else {})
+    rule = next(rule for rule in decision["rules"] if rule["name"] == "right articles")
+    assert "援引正确条文的回答占" in chinese.say(rule) and chinese.name_of(rule) == "援引正确条文"
