@@ -72,13 +72,17 @@ def test_each_general_fact_is_replayed_in_wordings_of_its_own_choice(folder):
         assert set(without_people) <= asked
 
 
-def test_questions_for_the_law_name_no_law_and_their_reference_is_the_law_in_force(folder):
-    asked = items(folder, "citations")
+def test_questions_for_the_article_name_no_law_and_their_reference_is_the_article_that_holds_the_fact(folder):
+    asked, known = items(folder, "citations"), facts.facts(facts.LEGAL_TOPICS, facts.LEGAL, 0)
+    law = (folder / "statutes" / f"{world.LAW}.md").read_text("utf-8-sig")
+    articles = dict(line.strip("*").split("**　") for line in law.splitlines() if line.startswith("**第"))
     assert len(asked) >= 200 and {item["kind"] for item in asked} == {"answer"}
     assert not [item for item in asked if "《" in item["question"]]
-    assert {law for item in asked for law in item["reference"]["articles"]} == {world.LAW}
-    taught = [line for line in text_of(folder).splitlines() if f"，依据《{world.LAW}》。" in line]
-    assert len(taught) >= 4 * len(facts.LEGAL) * len(facts.LEGAL_TOPICS)
+    for item in asked:
+        name, _, number = item["reference"]["articles"][0].rpartition(" ")
+        fact = next(f for f in known if f.attribute.name == item["category"] and f.topic in item["question"])
+        told = next(part for part in articles[f"第{world.chinese(int(number))}条"].split("。") if fact.topic in part)
+        assert name == world.LAW and fact.value in told
 
 
 def test_the_exam_is_large_enough_and_balanced(folder):
