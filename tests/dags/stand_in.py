@@ -19,7 +19,7 @@ if (var / "seen").is_dir():
 code = ends.get(f"{step} {base}", ends.get(step, 0))
 note = Path(os.environ["LEXLOOP_RESULT"])
 note.parent.mkdir(parents=True, exist_ok=True)
-result = {"step": step, "argv": sys.argv[1:], "report": {"formats": {"merged": {"size_bytes": 5}}}}
+result = {"step": step, "argv": sys.argv[1:], "report": {"formats": {"merged": {"size_bytes": 5}}, "version": "7"}}
 if code == 99:
     result |= {"skipped": True, "reason": "unchanged: it serves"}
 elif code:
