@@ -47,7 +47,7 @@ def paragraphs(airflow: Any, run: dict[str, Any]) -> list[str]:
     from legal_tasks import notes as noted
     from legal_tasks import retrain, verdict
 
-    notes = noted.read_run(run_folder(run["dag_run_id"]))
+    notes = noted.read_run(run_folder(run["dag_id"], run["dag_run_id"]))
     decision, reasons = retrain.decide(run["state"], notes)
     if decision == "failed":
         reasons = [what_failed(airflow, run, notes)]

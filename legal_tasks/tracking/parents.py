@@ -126,8 +126,7 @@ def of_run(dag: str, dag_run: str, status: str) -> Facts:
     """The whole of a DAG run that has ended as `status` (FINISHED, FAILED, KILLED), from what its tasks noted."""
     from legal_tasks import months
 
-    folder = journal.folder().parent / "runs" / dag_run.replace("/", "_")
-    told = notes.read_run(folder) if dag_run.strip(".") and folder.is_dir() else {}
+    told = notes.read_run(notes.find_folder(journal.folder().parent, dag, dag_run))
     facts = Facts()
     for note in told.values():
         if note.get("step"):

@@ -5,6 +5,7 @@ import sqlite3
 
 import pytest
 
+from legal_tasks.notes import origin
 from tests.dags.test_quarterly_runs import Seat
 
 pytestmark = pytest.mark.slow
@@ -22,10 +23,10 @@ def links_of(seat, name, **ends):
     (var / "stand_in.json").write_text(json.dumps(ends))
     base = {"AIRFLOW__API__BASE_URL": "http://127.0.0.1:8080/air"}
     done = seat.command("dags", "test", "monthly_retrain", LEXLOOP_VAR=str(var), **base)
-    run = next((var / "runs").iterdir()).name
+    run = origin(next((var / "runs").iterdir()))[1]
     with sqlite3.connect(seat.root / "airflow.db") as database:
         rows = database.execute("select task_id, value, run_id from xcom where key = '_link_MlflowRunLink'").fetchall()
-    return {task: json.loads(value) for task, value, of in rows if of.replace("/", "_") == run}, done.stdout + done.stderr
+    return {task: json.loads(value) for task, value, of in rows if of == run}, done.stdout + done.stderr
 
 
 def test_a_task_that_failed_and_one_that_skipped_have_their_link(seat):

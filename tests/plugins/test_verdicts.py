@@ -6,6 +6,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 from legal_tasks.evaluation import rules
+from legal_tasks.notes import run_folder
 from tests.plugins.orchestrator import ask
 from tests.plugins.servers import http_server
 
@@ -37,7 +38,7 @@ class Airflow:
 
     def run(self, name, state="success", **notes):
         self.states[name] = state
-        folder = self.var / "runs" / name
+        folder = run_folder(self.var, "monthly_retrain", name)
         folder.mkdir(parents=True)
         for task, note in notes.items():
             (folder / f"{task}.json").write_text(json.dumps(note))

@@ -5,6 +5,8 @@ import json
 
 import pytest
 
+from legal_tasks.notes import run_folder
+
 DECISION = {
     "decision": "refused",
     "rules": [
@@ -56,7 +58,7 @@ def leave(var, run, decision="refused", month="2026-11-01", skip="refused: gener
         "compress": ("compression.compress", {}, {"loss_gptq": 0.01, "loss_gguf": None, "formats": {"gptq": {"size_bytes": 12}}}),
         "gate": ("evaluation.gate", {}, {"decision": decision, "reasons": ["general ability: fail"], "metrics": {}}),
     }
-    folder = var / "runs" / run
+    folder = run_folder(var, "monthly_retrain", run)
     for task, (step, params, report) in told.items():
         made = var / "store" / step / run
         made.mkdir(parents=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from legal_tasks import tracking
 from legal_tasks.artifacts import Artifact
+from legal_tasks.notes import run_folder
 from legal_tasks.tracking import commands
 
 AWAY = "http://127.0.0.1:9"
@@ -59,7 +60,7 @@ def test_a_run_that_ended_while_the_server_was_away_has_its_decision_afterwards(
     plant(run, "refused", "2032-01-01")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", AWAY)
     assert commands.main(["close", "--dag-run", run, "--status", "FINISHED"]) == 2
-    for note in (tmp_path / "runs" / run).iterdir():
+    for note in run_folder(tmp_path, "monthly_retrain", run).iterdir():
         note.unlink()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     tracking.reap()

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from legal_tasks.notes import run_folder
 from legal_tasks.tracking import TrackingError, parents
 
 
@@ -42,17 +43,17 @@ def test_a_months_parameters_numbers_and_verdict_are_those_of_its_artifacts(var,
 
 def test_the_decision_is_released_unchanged_or_failed_as_the_notes_say(var, plant):
     plant("good", "pass")
-    assert parents.of_run("d", "good", "FINISHED").tags["decision"] == "released"
-    folder = var / "runs" / "same"
+    assert parents.of_run("monthly_retrain", "good", "FINISHED").tags["decision"] == "released"
+    folder = run_folder(var, "monthly_retrain", "same")
     folder.mkdir(parents=True)
     note = {"step": "serving.prove", "skipped": True, "reason": "unchanged: 0123", "report": {}}
     (folder / "prove.json").write_text(json.dumps(note))
-    assert parents.of_run("d", "same", "FINISHED").tags["decision"] == "unchanged"
+    assert parents.of_run("monthly_retrain", "same", "FINISHED").tags["decision"] == "unchanged"
     (folder / "prove.json").write_text(json.dumps({"step": "serving.prove", "error": "no | engine", "exit": 2}))
-    failed = parents.of_run("d", "same", "FAILED").tags
+    failed = parents.of_run("monthly_retrain", "same", "FAILED").tags
     assert failed["decision"] == "failed" and "no \\| engine" in failed["mlflow.note.content"]
-    assert parents.of_run("d", "never_begun", "FAILED").tags["decision"] == "failed"
-    assert parents.of_run("d", "..", "FAILED").params == {}
+    assert parents.of_run("monthly_retrain", "never_begun", "FAILED").tags["decision"] == "failed"
+    assert parents.of_run("monthly_retrain", "..", "FAILED").params == {}
 
 
 def test_a_long_verdict_keeps_its_links_and_no_link_runs_a_script(var):
