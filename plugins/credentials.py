@@ -41,10 +41,14 @@ PASSED = (
 # What `steps` and `places` set for a task themselves, and what a step sets for its own children.
 SET = (
     *("LEXLOOP_DAG", "LEXLOOP_DAG_RUN", "LEXLOOP_CANDIDATE", "LEXLOOP_PROGRESS", "LEXLOOP_RESULT", "LEXLOOP_RESULT_COPY"),
+    *("LEXLOOP_MONTH", "LEXLOOP_AIRFLOW_RUN"),
     *("LEXLOOP_CHILD", "LEXLOOP_DISTRIBUTED", "LEXLOOP_STEP"),
 )
 # For the services alone: no step gets them.
-WITHHELD = ("LEXLOOP_DB", "LEXLOOP_USERS", "LEXLOOP_EXECUTOR", "LEXLOOP_POSTGRES_PORT")
+WITHHELD = (
+    *("LEXLOOP_DB", "LEXLOOP_USERS", "LEXLOOP_EXECUTOR", "LEXLOOP_POSTGRES_PORT"),
+    *("LEXLOOP_CORS_ORIGINS", "LEXLOOP_GATEWAY_UNCHECKED"),
+)
 SECRET_WORD = re.compile(r"(^|_)(KEY|SECRET|TOKEN|PASSWORD)(?!_FILE)(_|$)")
 
 

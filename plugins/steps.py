@@ -83,7 +83,7 @@ def close_tracking(context: Any) -> None:
     status = "FINISHED" if str(run.state) in ("success", "DagRunState.SUCCESS") else "FAILED"
     argv = [python("orchestrator"), "-m", "legal_tasks.tracking", "close", "--dag-run", run.run_id, "--status", status]
     address = conf.get("api", "base_url", fallback="").rstrip("/")
-    values = {**base_environment(), **of_step("tracking"), "LEXLOOP_DAG": run.dag_id}
+    values = {**base_environment(), **of_step("tracking"), "LEXLOOP_DAG": run.dag_id, "LEXLOOP_MONTH": first_day(run)[:7]}
     values["LEXLOOP_AIRFLOW_RUN"] = f"{address}/dags/{quote(run.dag_id)}/runs/{quote(run.run_id, safe='')}" if address else ""
     subprocess.run(argv, env=values, cwd=REPOSITORY, check=True, timeout=60)
 
@@ -175,7 +175,7 @@ def step(
     operator = places.build(
         place,
         " ".join(words),
-        {**environment(task_id), "LEXLOOP_CANDIDATE": "{{ base_name(ti) }}"},
+        {**environment(task_id), "LEXLOOP_CANDIDATE": "{{ base_name(ti) }}", "LEXLOOP_MONTH": "{{ first_day(dag_run)[:7] }}"},
         env,
         var_folder(),
         REPOSITORY,

@@ -125,7 +125,7 @@ def refused(tmp_path, monkeypatch, production):
     follower = retrain.Follower(Answers([task_of("gate", "success", "1"), task_of("release", "skipped", "2")]), "r")
     follower.folder.mkdir(parents=True)
     gain = {"value": -0.026, "low": -0.061, "high": 0.009, "lower": -0.056, "upper": 0.004, "n": 1080}
-    rule = rules.general_rule({"gain": gain, "n": gain["n"]}, rules.Thresholds()).as_dict()
+    rule = rules.general_rule({"gain": gain, "challenger": {"n": gain["n"]}}, rules.Thresholds()).as_dict()
     decision = {"decision": "refused", "reasons": ["general ability: undecided"], "rules": [rule], "metrics": {}}
     (tmp_path / "decision.json").write_text(json.dumps(decision))
     (follower.folder / "gate.json").write_text(json.dumps({"artifact": str(tmp_path)}))

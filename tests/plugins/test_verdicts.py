@@ -57,7 +57,7 @@ def airflow(tmp_path):
 
 def refusal(folder):
     gain = {"value": -0.026, "low": -0.061, "high": 0.009, "lower": -0.056, "upper": 0.004, "n": 1080}
-    rule = rules.general_rule({"gain": gain}, rules.Thresholds()).as_dict()
+    rule = rules.general_rule({"gain": gain, "challenger": {"n": gain["n"]}}, rules.Thresholds()).as_dict()
     (folder / "decision.json").write_text(json.dumps({"decision": "refused", "reasons": ["x"], "rules": [rule]}))
     return {"gate": {"artifact": str(folder)}, "release": {"skipped": True, "reason": "refused: x"}}
 
