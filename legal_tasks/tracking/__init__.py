@@ -13,11 +13,14 @@ from __future__ import annotations
 
 from legal_tasks.tracking.names import flatten, metric_name
 from legal_tasks.tracking.runs import Run, current_run_id, log_file, log_metrics, note_reuse, require, set_profile, step_run
-from legal_tasks.tracking.sending import Sender, close_later, close_run, find_parent, reap, replay
+from legal_tasks.tracking.sending import Sender, close_later, close_run, find_original, find_parent, reap, replay
 from legal_tasks.tracking.server import (
+    NOTE,
+    PARAM_LIMIT,
     TAG_DAG_RUN,
     TAG_JOURNAL,
     TAG_KEY,
+    TAG_LIMIT,
     TAG_NAMES,
     TAG_PROCESS,
     TAG_REUSED,
@@ -38,9 +41,12 @@ from legal_tasks.tracking.server import (
 )
 
 __all__ = [
+    "NOTE",
+    "PARAM_LIMIT",
     "TAG_DAG_RUN",
     "TAG_JOURNAL",
     "TAG_KEY",
+    "TAG_LIMIT",
     "TAG_NAMES",
     "TAG_PROCESS",
     "TAG_REUSED",
@@ -57,6 +63,7 @@ __all__ = [
     "current_run_id",
     "dag_name",
     "failures",
+    "find_original",
     "find_parent",
     "flatten",
     "log_file",
