@@ -100,9 +100,44 @@ def clean_airflow(keep_days: float, dry_run: bool) -> dict[str, Any]:
     return {"before": before.isoformat(), "said": counts}
 
 
+def runs_of_versions(client: Any) -> set[str]:
+    """Ids of the runs that tell what the registered versions were trained by: of each its training, release and parents.
+
+    A version of an older LexLoop names its release alone: the training stands beside that, below the same parent. A run that
+    reused its result keeps the run that made it.
+    """
+    from mlflow.exceptions import MlflowException
+
+    from legal_tasks import registry, tracking
+
+    found: dict[str, Any] = {}
+    parents: set[str] = set()
+    versions = client.search_model_versions(f"name='{registry.MODEL}'", max_results=10_000)
+    waiting = [run_id for version in versions for run_id in (version.run_id, *map(version.tags.get, registry.RUNS)) if run_id]
+    while waiting:
+        run_id = waiting.pop()
+        if run_id in found or not run_id.isalnum():
+            continue
+        try:
+            run = found[run_id] = client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            found[run_id] = None  # it went before it was kept
+            continue
+        tags = run.data.tags
+        waiting += [tags[name] for name in ("mlflow.parentRunId", tracking.TAG_REUSED) if tags.get(name)]
+        parent = tags.get("mlflow.parentRunId")
+        if parent and parent not in parents:
+            parents.add(parent)
+            wanted = f"tags.`mlflow.parentRunId` = '{parent}' and tags.`{tracking.TAG_STEP}` = 'training.lora'"
+            waiting += [each.info.run_id for each in client.search_runs([run.info.experiment_id], wanted)]
+    return set(found)
+
+
 def clean_mlflow(keep_days: float, dry_run: bool) -> dict[str, Any]:
     """Runs older than `keep_days` that gave no registered version are deleted, then all deleted ones for good."""
-    from legal_tasks import registry, services, tracking
+    from legal_tasks import services, tracking
 
     address = tracking.uri() or services.mlflow_url()
     tracking.check_reachable(address)
@@ -111,7 +146,7 @@ def clean_mlflow(keep_days: float, dry_run: bool) -> dict[str, Any]:
     from mlflow.entities import ViewType
 
     client = MlflowClient(tracking_uri=address, registry_uri=address)
-    kept = {version.run_id for version in client.search_model_versions(f"name='{registry.MODEL}'") if version.run_id}
+    kept = runs_of_versions(client)
     cutoff_ms = int((time.time() - keep_days * 86400) * 1000)
     old = []
     for experiment in client.search_experiments(view_type=ViewType.ACTIVE_ONLY):
@@ -124,9 +159,6 @@ def clean_mlflow(keep_days: float, dry_run: bool) -> dict[str, Any]:
             token = page.token
             if not token:
                 break
-    # A parent stays with a child that stays.
-    needed = {client.get_run(run_id).data.tags.get("mlflow.parentRunId") for run_id in kept}
-    old = [run for run in old if run.info.run_id not in needed]
     if not dry_run:
         for run in old:
             client.delete_run(run.info.run_id)

@@ -68,3 +68,31 @@ def test_old_runs_go_from_mlflow_but_for_those_of_a_registered_version_and_their
     assert upkeep.clean_mlflow(400, dry_run=False) == {"deleted_runs": 1, "purged": False}
     assert {found.info.run_id for found in client.search_runs([experiment])} == {parent, child, young}
     assert [found.info.run_id for found in client.search_runs([experiment], run_view_type=ViewType.DELETED_ONLY)] == [old]
+
+
+@pytest.mark.slow
+def test_what_a_version_was_trained_by_outlives_housekeeping(tmp_path, monkeypatch):
+    from mlflow import MlflowClient
+
+    monkeypatch.setenv("LEXLOOP_VAR", str(tmp_path))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
+    experiment = client.create_experiment("monthly_retrain", artifact_location=str(tmp_path / "artifacts"))
+    long_ago = int((time.time() - 500 * DAY) * 1000)
+
+    def run(name, parent=None, step="", **tags):
+        tags |= {"lexloop.step": step or name} | ({"mlflow.parentRunId": parent} if parent else {})
+        return client.create_run(experiment, start_time=long_ago, run_name=name, tags=tags).info.run_id
+
+    client.create_registered_model("legal-llm")
+    july, august, may = run("july"), run("august"), run("may")
+    training = run("training.lora", july)
+    reused, released = run("training.lora again", august, "training.lora", reused_from=training), run("serving.release", august)
+    tags = {"training_run": training, "release_run": released, "parent_run": july}
+    client.create_model_version("legal-llm", f"runs:/{training}/model", run_id=training, tags=tags)
+    old_training, old_release = run("training.lora", may), run("serving.release", may)  # registered by an older LexLoop
+    client.create_model_version("legal-llm", f"runs:/{old_release}/model", run_id=old_release)
+    gone = [run("data.clean", july), run("data.clean", may), run("june")]
+    assert upkeep.clean_mlflow(400, dry_run=False)["deleted_runs"] == len(gone)
+    kept = {found.info.run_id for found in client.search_runs([experiment])}
+    assert kept == {july, august, may, training, reused, released, old_training, old_release}
