@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -68,6 +69,7 @@ class Journal:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.entries: list[dict[str, Any]] = []
         self.continued = False
+        self.lock = threading.RLock()  # a step's own thread writes, and the gauges'
         self._open()
         if self.entries and ended(self.entries) in FINAL:
             self._put_aside()
@@ -93,16 +95,18 @@ class Journal:
         self._open()
 
     def append(self, entry: dict[str, Any]) -> None:
-        self.file.write(json.dumps(entry).encode() + b"\n")
-        self.file.flush()
-        self.entries.append(entry)
+        with self.lock:
+            self.file.write(json.dumps(entry).encode() + b"\n")
+            self.file.flush()
+            self.entries.append(entry)
 
     def add_metrics(self, numbers: Mapping[str, float], step: int) -> None:
         """Points of curves; one that an earlier attempt of this run has told is not told again."""
-        new = [[name, value, now(), step] for name, value in numbers.items() if (name, step) not in self.seen]
-        self.seen.update((name, step) for name, *_ in new)
-        if new:
-            self.append({"metrics": new})
+        with self.lock:
+            new = [[name, value, now(), step] for name, value in numbers.items() if (name, step) not in self.seen]
+            self.seen.update((name, step) for name, *_ in new)
+            if new:
+                self.append({"metrics": new})
 
     def close(self, remove: bool) -> None:
         if remove:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+from legal_tasks import tracking
 from legal_tasks.artifacts import canonical, sha256_text
 from legal_tasks.evaluation import endpoint, judge, paired
 from legal_tasks.evaluation.items import GENERATED, Item, Row, read_items, read_lines, spread, write_lines
@@ -22,6 +23,7 @@ from legal_tasks.evaluation.names import ANSWERS
 from legal_tasks.evaluation.rules import real_exams
 from legal_tasks.evaluation.tables import render_comparison
 from legal_tasks.step import Input, Output, StepError, main, progress
+from legal_tasks.tracking import samples
 
 VERSION = 6
 ROLES = ("base", "champion", "challenger")
@@ -78,6 +80,7 @@ def run(params: Params) -> Report:
     write_lines(params.output / "answers.jsonl", answers_in_words(rows))
     write_lines(params.output / "questions.jsonl", questions(params.evaluation / "items"))
     write_lines(params.output / "matrix.jsonl", matrix(rows, asked))
+    tracking.log_table("sample_answers.json", samples.COLUMNS, list(sample_answers(rows, asked)))
     text = render_comparison(result)
     (params.output / "comparison.md").write_text(text, "utf-8")
     print(text)
@@ -194,6 +197,31 @@ def matrix(rows: Answers, asked: Mapping[str, Mapping[str, Item]]) -> Iterator[d
                 other = found.get(row["id"])
                 line[role] = other and {"picked": other.get("picked"), "correct": other.get("correct")}
             yield line
+
+
+def sample_answers(rows: Answers, asked: Mapping[str, Mapping[str, Item]]) -> Iterator[dict[str, Any]]:
+    """A few items of every suite with what each role answered, in words or as letters, and whether that was right."""
+    for suite, row in samples.choose({suite: answered.get("challenger", []) for suite, answered in rows.items()}):
+        item = asked.get(suite, {}).get(row["id"], {})
+        options = "\n".join(f"{letter}. {text}" for letter, text in (item.get("options") or {}).items())
+        line = {"suite": suite, "id": row["id"], "question": "\n".join(filter(None, (item.get("question"), options)))}
+        line["right"] = item.get("answer") or (None if row["kind"] in GENERATED else row["answer"])
+        found = {role: _row_of(answered, row["id"]) for role, answered in rows[suite].items()}
+        line |= {role: _said(other) for role, other in found.items() if other}
+        line["verdicts"] = ", ".join(
+            f"{role}: {'right' if other['correct'] else 'wrong'}" for role, other in found.items() if other
+        )
+        yield line
+
+
+def _row_of(answered: Sequence[Row], name: str) -> Row | None:
+    return next((row for row in answered if row["id"] == name), None)
+
+
+def _said(row: Row) -> str:
+    if row["kind"] in GENERATED:
+        return str(row["answer"])
+    return str(row.get("said") or ", ".join(row.get("picked") or ()))
 
 
 def _short(part: dict[str, Any]) -> dict[str, Any]:

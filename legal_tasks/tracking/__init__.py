@@ -12,7 +12,17 @@ who comes later. A promotion needs the server: it waits, then fails with the add
 from __future__ import annotations
 
 from legal_tasks.tracking.names import flatten, metric_name
-from legal_tasks.tracking.runs import Run, current_run_id, log_file, log_metrics, note_reuse, require, set_profile, step_run
+from legal_tasks.tracking.runs import (
+    Run,
+    current_run_id,
+    log_file,
+    log_metrics,
+    log_table,
+    note_reuse,
+    require,
+    set_profile,
+    step_run,
+)
 from legal_tasks.tracking.sending import Sender, close_later, close_run, find_original, find_parent, reap, replay
 from legal_tasks.tracking.server import (
     NOTE,
@@ -69,6 +79,7 @@ __all__ = [
     "log_file",
     "log_in",
     "log_metrics",
+    "log_table",
     "metric_name",
     "mlflow_client",
     "reap",

@@ -8,7 +8,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +16,8 @@ from typing import Any
 
 from legal_tasks import journal, lease
 from legal_tasks.journal import Journal
-from legal_tasks.tracking import datasets, parents
+from legal_tasks.tracking import datasets, parents, samples
+from legal_tasks.tracking.gauges import Gauges
 from legal_tasks.tracking.names import flatten, metric_name, spelled
 from legal_tasks.tracking.sending import Sender, replay
 from legal_tasks.tracking.server import (
@@ -125,6 +126,7 @@ class Run:
 
 _active: list[Run] = []
 _profile: list[str] = []
+TABLES = "mlflow.loggedArtifacts"  # where MLflow's pages look for tables
 
 
 def log_metrics(numbers: Mapping[str, float], step: int = 0) -> None:
@@ -142,6 +144,13 @@ def log_file(path: Path, place: str = "") -> None:
     """Keep a small text file of the artifact with the running step's run too, below `place`; does nothing without MLflow."""
     if _active:
         _active[-1].log_text(f"{place}/{path.name}" if place else path.name, path.read_text("utf-8"))
+
+
+def log_table(name: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Keep a small table with the running step's run, which MLflow's page shows as one; does nothing without MLflow."""
+    if _active and _active[-1].book is not None:
+        _active[-1].log_text(name, samples.table(columns, rows))
+        _active[-1].book.append({"tags": {TABLES: json.dumps([{"path": name, "type": "table"}])}})
 
 
 def set_profile(name: str | None) -> None:
@@ -171,11 +180,12 @@ def step_run(
     inputs: Mapping[str, str],
     harmless: tuple[type[BaseException], ...] = (),
     places: Mapping[str, Path] | None = None,
+    watched: bool = False,
 ) -> Iterator[Run]:
     """A child run around a step's work: parameters, inputs as datasets with digests, status at the end.
 
-    `inputs`: {name: digest}; `places`: where they lie. Exceptions of the `harmless` types (nothing to do) end the run as
-    FINISHED with their words in a tag, others as FAILED.
+    `inputs`: {name: digest}; `places`: where they lie; `watched`: the machine's metrics are told too. Exceptions of the
+    `harmless` types (nothing to do) end the run as FINISHED with their words in a tag, others as FAILED.
     """
     if uri() is None:
         yield Run()
@@ -188,6 +198,9 @@ def step_run(
     if run.run_id is not None:
         replay()
     _active.append(run)
+    gauges = Gauges(book.add_metrics, 1 + max((step for name, step in book.seen if name.startswith("system/")), default=-1))
+    if watched:
+        gauges.start()
     status = "FAILED"
     try:
         yield run
@@ -199,6 +212,7 @@ def step_run(
         raise
     finally:
         _active.pop()
+        gauges.stop()
         run.end(status)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 
 from legal_tasks import tracking
@@ -117,3 +118,23 @@ def test_an_input_is_a_dataset_with_place_rows_and_its_whole_digest(seat, tmp_pa
     (dataset,) = (given.dataset for given in seat.get_run(run.run_id).inputs.dataset_inputs)
     assert json.loads(dataset.source) == {"uri": str(tmp_path), "sha256": "0123456789abcdef" * 4}
     assert json.loads(dataset.profile) == {"num_rows": 3, "sha256": "0123456789abcdef" * 4}
+
+
+def test_a_table_is_shown_as_one_and_the_machine_is_watched(seat, server, monkeypatch):
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.1")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", AWAY)  # an outage costs neither the training nor the metrics anything
+    with tracking.step_run("training.lora", "key-watched", {}, {}, watched=True) as run:
+        tracking.log_table("sample_answers.json", ["question", "challenger"], [{"question": "何时？", "challenger": "今日"}])
+        assert run.book is not None
+        for _ in range(600):
+            if ("system/cpu_utilization_percentage", 2) in run.book.seen:
+                break
+            time.sleep(0.05)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    assert tracking.replay() == 0
+    experiment = seat.get_experiment_by_name("monthly_retrain").experiment_id
+    (child,) = seat.search_runs([experiment], f"tags.`{tracking.TAG_KEY}` = 'key-watched'")
+    history = seat.get_metric_history(child.info.run_id, "system/cpu_utilization_percentage")
+    assert [point.step for point in history][:3] == [0, 1, 2] and child.data.metrics["system/system_memory_usage_percentage"] > 0
+    found = seat.load_table(experiment, "sample_answers.json", run_ids=[child.info.run_id])
+    assert found.to_dict("records") == [{"question": "何时？", "challenger": "今日"}]
