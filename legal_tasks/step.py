@@ -318,7 +318,8 @@ def execute(
 
     def work(folder: Path) -> dict[str, Any]:
         nonlocal run_url
-        with _running(target, checkpoints, recompute), tracking.step_run(step, key, values, inputs, (Skip,), paths) as run:
+        told = tracking.step_run(step, key, values, inputs, (Skip,), paths, watched=getattr(module, "WATCHED", False))
+        with _running(target, checkpoints, recompute), told as run:
             try:
                 report = dataclasses.asdict(module.run(dataclasses.replace(params, **{output_name: folder})))
             except Exception as error:

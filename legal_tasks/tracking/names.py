@@ -18,7 +18,7 @@ from typing import Any
 LIMIT = 250  # characters, mlflow.utils.validation.MAX_ENTITY_KEY_LENGTH
 ESCAPE = re.compile(r"_((?:u[0-9a-f]+)+|u)_")
 # What is escaped: runs of other characters, and an underscore that would be read as the beginning of an escape.
-ESCAPED = re.compile(r"[^A-Za-z0-9_:\-]+|_(?=u)")
+ESCAPED = re.compile(r"[^A-Za-z0-9_:\-]+|_(?=u(?:[0-9a-fh_]|[^A-Za-z0-9_:\-]|\Z))")
 CUT = "_uh"  # no escape begins so, hence no name that was not cut holds it
 
 

@@ -141,7 +141,9 @@ def of_run(dag: str, dag_run: str, status: str) -> Facts:
     decision = notes.read(Path(judged) / "decision.json") if judged else {}
     links = {"Airflow": os.environ.get("LEXLOOP_AIRFLOW_RUN") or airflow_run(dag, dag_run)}
     page = told.get(notes.CHOICE, {}).get("mlflow_run_url") or told.get("gate", {}).get("mlflow_run_url")
-    links |= {"report 报告": f"{page}/artifacts/report.html"} if page and judged else {}
+    if page and judged:
+        head, mark, rest = str(page).partition("?")
+        links["report 报告"] = f"{head}/artifacts/report.html{mark}{rest}"
     facts.tags[NOTE] = verdict(facts.tags, reasons, decision, links, status)
     return facts
 

@@ -38,6 +38,7 @@ from legal_tasks.tracking.server import (
 
 SEND_EVERY_S = 1.0
 BACK_OFF_S = 5.0  # after a failure
+REUSED_AFTER_S = 5.0  # a step that lasts so long also sends what the reused steps before it left
 LAST_TRY_S = 20.0  # a step that ends waits so long for its thread
 
 
@@ -65,9 +66,12 @@ class Run:
             self.thread.start()
 
     def _work(self) -> None:
-        pause = SEND_EVERY_S
+        pause, begun, caught_up = SEND_EVERY_S, time.monotonic(), False
         while not self.stop.wait(pause):
             assert self.sender is not None
+            if not caught_up and time.monotonic() - begun > REUSED_AFTER_S and self.run_id is not None:
+                caught_up = True
+                replay()  # so that a long step's run does not stand alone; a short one does not wait for it
             pending = self.sender.sent < len(self.sender.entries)
             pause = SEND_EVERY_S if not pending or self.sender.send() else BACK_OFF_S
 
@@ -196,7 +200,7 @@ def step_run(
     run = Run(book, step, params)
     run.start()
     if run.run_id is not None:
-        replay()
+        replay(reused=False)
     _active.append(run)
     gauges = Gauges(book.add_metrics, 1 + max((step for name, step in book.seen if name.startswith("system/")), default=-1))
     if watched:
@@ -221,7 +225,7 @@ def note_reuse(
 ) -> None:
     """Note that a step of this DAG run found its result in the store (artifacts.Artifact): a child run with its numbers.
 
-    The journal alone is written, so that an unchanged run stays quick: the next step that works, or the run's end, sends it.
+    The journal alone is written, so that an unchanged run stays quick: a long step, or the run's end, sends it.
     """
     dag_run = os.environ.get("LEXLOOP_DAG_RUN")
     if uri() is None or not dag_run or artifact.manifest.get("run") == dag_run:
@@ -255,7 +259,7 @@ def require(timeout_s: float) -> None:
     told = False
     while True:
         sent = _active[-1].sender.send() if _active and _active[-1].sender else True
-        if sent and not replay():
+        if sent and not replay(reused=False):
             return
         if time.monotonic() > deadline:
             raise TrackingError(

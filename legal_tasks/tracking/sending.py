@@ -21,6 +21,7 @@ from legal_tasks.tracking.server import (
     TAG_DIGEST,
     TAG_JOURNAL,
     TAG_KEY,
+    TAG_LIMIT,
     TAG_PROCESS,
     TAG_REUSED,
     TAG_SEAT,
@@ -29,6 +30,7 @@ from legal_tasks.tracking.server import (
     check_reachable,
     dag_name,
     experiment_of,
+    experiment_url,
     failures,
     mlflow_client,
     restore,
@@ -209,10 +211,11 @@ def find_parent(client: Any, dag_run: str, create: bool = True, experiment: str 
     return client.create_run(experiment_id, tags=tags, run_name=dag_run)
 
 
-def replay(dag_run: str | None = None) -> int:
+def replay(dag_run: str | None = None, reused: bool = True) -> int:
     """Send what finished or killed steps left in journals; how many could not be sent.
 
-    `dag_run`: that DAG run has ended. Its steps that were killed end as KILLED, and their journals go.
+    `dag_run`: that DAG run has ended. Its steps that were killed end as KILLED, and their journals go. `reused`: also what
+    reused steps left, which can wait.
     """
     left = 0
     for path in sorted(journal.folder().glob("*.jsonl")):
@@ -222,6 +225,8 @@ def replay(dag_run: str | None = None) -> int:
             entries = journal.read(path)
             if not entries:
                 path.unlink()
+                continue
+            if not reused and entries[0]["open"].get("reused"):
                 continue
             over = dag_run is not None and entries[0]["open"]["dag_run"] == dag_run
             if over and journal.ended(entries) is None:
@@ -268,6 +273,9 @@ def _tell_end(client: Any, parent: Any, facts: dict[str, Any]) -> None:
     """What a parent run learns at its end; the month that its steps have told stays."""
     kept = {"month"} & client.get_run(parent.info.run_id).data.tags.keys() if parents.given_month() is None else set()
     tags = {name: value for name, value in facts.get("tags", {}).items() if name not in kept}
+    if NOTE in tags:
+        months = f" · [all months 各月]({experiment_url(uri() or '', parent.info.experiment_id)})"
+        tags[NOTE] = tags[NOTE] + months if len(tags[NOTE] + months) <= TAG_LIMIT else tags[NOTE]
     parents.tell(client, parent.info.run_id, {**facts, "tags": tags})
 
 

@@ -25,6 +25,8 @@ NOTE = "mlflow.note.content"  # what MLflow's pages show as the description, Mar
 # Which page an experiment opens on: MLflow 3's UI guesses from what lies in it, and notes its guess, unless this says so.
 KIND, RUNS_FIRST = "mlflow.experimentKind", "custom_model_development"
 GUESSED = ("", "no_inferred_type", "genai_development_inferred", "custom_model_development_inferred")
+# From 3.17 on a switch at the page's head, "GenAI | Model training", goes before that; an address may set it.
+TRAINING = "?workflowType=machine_learning"
 EXPERIMENT_NOTE = """One run per retrain, with a run per step below it. To compare months, filter by tags and select runs:
 `tags.month = '2026-11'`, `tags.decision = 'refused'` (released, refused, unchanged, failed), `tags.version = '7'`.
 
@@ -116,8 +118,17 @@ def restore(client: Any, run: Any) -> None:
 
 
 def run_url(address: str, experiment_id: str, run_id: str) -> str:
-    public = take_login(os.environ.get("LEXLOOP_MLFLOW_URL", address))[0]
-    return f"{public.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
+    """Page of a run."""
+    return f"{_experiments(address)}/{experiment_id}/runs/{run_id}{TRAINING}"
+
+
+def experiment_url(address: str, experiment_id: str) -> str:
+    """Page of an experiment that opens on its runs, whatever the browser showed last."""
+    return f"{_experiments(address)}/{experiment_id}{TRAINING}"
+
+
+def _experiments(address: str) -> str:
+    return f"{take_login(os.environ.get('LEXLOOP_MLFLOW_URL', address))[0].rstrip('/')}/#/experiments"
 
 
 def dag_name() -> str:

@@ -22,7 +22,7 @@ from legal_tasks.training import rows as sets
 from legal_tasks.training.model import add_adapter, load_base, map_targets
 
 VERSION = 2
-WATCHED = True  # the machine\'s load is told beside the curve
+WATCHED = True  # the machine's load is told beside the curve
 POINTS = 200  # aimed at in log.jsonl; at least 100 where there are as many updates
 SCHEDULES = ("linear", "cosine", "constant_with_warmup")
 BACKENDS = ("peft", "llamafactory")

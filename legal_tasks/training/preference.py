@@ -23,7 +23,7 @@ from legal_tasks.step import Input, Output, Runtime, Skip, StepError, main, prog
 from legal_tasks.training import base as bases
 
 VERSION = 1
-WATCHED = True  # the machine\'s load is told beside the curve
+WATCHED = True  # the machine's load is told beside the curve
 FIELDS = ("instruction", "chosen", "rejected")
 PAIRS = "preference.jsonl"
 

@@ -49,11 +49,23 @@ ODD += [
     "%",
     "0",
 ]
-ODD += ["x" * 300, "x" * 299 + "y", "合" * 80, "合" * 79 + "同", "_uh" * 90, "x" * 207 + "_uh" + "0" * 40]
+ODD += [
+    "x" * 300,
+    "x" * 299 + "y",
+    "合" * 80,
+    "合" * 79 + "同",
+    "_uh" * 90,
+    "x" * 207 + "_uh" + "0" * 40,
+    "a_uh",
+    "_u合",
+    "a_ua",
+    "_u",
+    "_uu_",
+]
 
 
 def spell(chooser, words):
-    pieces = ["_", "u", "h", "a", "A", "5408", "合", "同", " ", "/", "😀", "-", ":", "_u", "_u5408_"]
+    pieces = ["_", "u", "h", "a", "A", "5408", "p", "合", "同", " ", "/", "😀", "-", ":", "_u", "_u5408_"]
     return tuple("".join(chooser.choices(pieces, k=chooser.randint(0, 6))) for _ in range(words))
 
 
@@ -113,4 +125,5 @@ def test_the_numbers_of_a_report_keep_their_letters():
         "written": 6.0,
     }
     assert names.spelled(report)["subjects._u6d77u5546_"] == "subjects.海商"
+    assert names.flatten({"gain_upper": 1, "not_unseen": 2}).keys() == {"gain_upper", "not_unseen"}
     assert names.flatten({"a.b": {"c": 1}, "a": {"b.c": 2}}) == {"a_u2e_b.c": 1.0, "a.b_u2e_c": 2.0}
