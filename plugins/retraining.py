@@ -14,7 +14,7 @@ import candidates
 from airflow.providers.standard.operators.python import PythonOperator
 from airflow.sdk import DAG, Param, task_group
 from due_dates import DueDates
-from steps import MACROS, OWNER, close_tracking, step
+from steps import MACROS, OWNER, close_tracking, deadline, step
 from turns import begin, take_turn
 from verdicts import tell_verdict
 
@@ -145,6 +145,7 @@ def build(dag_id: str, *, cron: str, doc: str, description: str, params: dict[st
         max_active_runs=1,
         max_active_tasks=1,
         dagrun_timeout=timedelta(hours=48),
+        deadline=deadline(timedelta(hours=36)),
         tags=["legal-llm", "retrain"],
         params=fields,
         user_defined_macros=MACROS,

@@ -75,6 +75,13 @@ def triggered_by(dag_run: Any) -> str:
     return (getattr(dag_run, "triggering_user_name", None) or "").lstrip("-")
 
 
+def deadline(after: timedelta) -> Any:
+    """Airflow's alert for a run that has not ended `after` it was queued: noted for `watch`, which tells the channels."""
+    from airflow.sdk.definitions.deadline import AsyncCallback, DeadlineAlert, DeadlineReference
+
+    return DeadlineAlert(DeadlineReference.DAGRUN_QUEUED_AT, after, AsyncCallback("events.note_late"))
+
+
 def close_tracking(context: Any) -> None:
     """End the run's parent in MLflow when the DAG run ends (callback of success and failure)."""
     from airflow.configuration import conf

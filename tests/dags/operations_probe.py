@@ -20,6 +20,7 @@ for name in names:
                 "id": task.task_id,
                 "owner": task.owner,
                 "doc": task.doc_md,
+                "priority": task.priority_weight,
                 "timeout": task.execution_timeout.total_seconds(),
                 "command": getattr(task, "bash_command", ""),
                 "env": getattr(task, "env", None),

@@ -33,7 +33,8 @@ def test_housekeeping_does_each_part_with_options_that_exist_and_no_password(dag
     from legal_tasks import gc
 
     tasks = dags["housekeeping"]["tasks"]
-    assert [task["id"] for task in tasks] == list(gc.PARTS)
+    assert sorted(task["id"] for task in tasks) == sorted(gc.PARTS)
+    assert sorted(gc.PARTS, key=lambda part: -next(task["priority"] for task in tasks if task["id"] == part)) == list(gc.PARTS)
     for task in tasks:
         assert f"-m legal_tasks.gc --parts {task['id']} " in task["command"]
         plain = re.sub(r"\{\{.*?\}\}", "1", task["command"].split("legal_tasks.gc")[1])
@@ -60,3 +61,15 @@ print(json.dumps(said.stdout.splitlines()))
         *("--parts", "store", "--dry-run", f"--older-than-days={smuggled}", "--ledger-months=12", "--keep-days=400"),
         f"--keep-gib={smuggled}",
     ]
+
+
+def test_rows_of_the_watch_go_after_days_and_those_of_other_dags_stay(tmp_path):
+    for argv in (["-m", "airflow", "db", "migrate"], ["-m", "airflow", "dags", "reserialize"], ["tests/dags/frequent_probe.py"]):
+        done = command(tmp_path, argv, AIRFLOW__CORE__DAGS_FOLDER=str(REPOSITORY / "dags"))
+        assert done.returncode == 0, done.stderr[-2000:]
+    seen = json.loads(done.stdout.strip().splitlines()[-1])
+    assert seen["dry"] == 120 and seen["before"] == 2 * 125
+    # The newest stays although it is old: the schedule counts from it. One that has not ended stays too.
+    assert seen["gone"] == 120 and seen["watch"] == ["100-at-work", "121", "122", "123", "124"]
+    assert seen["housekeeping"] == 125
+    assert seen["paused"] == 3 and seen["left"] == ["100-at-work", "124"]

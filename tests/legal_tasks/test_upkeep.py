@@ -14,15 +14,17 @@ NOW = 1_800_000_000.0
 
 def test_old_task_logs_and_notes_go_and_young_ones_stay(tmp_path, monkeypatch):
     monkeypatch.setenv("LEXLOOP_VAR", str(tmp_path))
-    for name, days in (("airflow/logs/dag_id=a/old.log", 500), ("airflow/logs/dag_id=b/new.log", 5), ("runs/r/x.json", 500)):
+    files = (("airflow/logs/dag_id=a/old.log", 500), ("airflow/logs/dag_id=b/new.log", 5), ("runs/r/x.json", 500))
+    often = (("airflow/logs/dag_id=watch/old.log", 500), ("airflow/logs/dag_id=watch/last-week.log", 5))
+    for name, days in (*files, *often, ("airflow/logs/dag_id=watch/today.log", 1), ("late/r.json", 500)):
         path = tmp_path / name
-        path.parent.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("12345")
         os.utime(path, (NOW - days * DAY,) * 2)
-    assert upkeep.rotate_logs(400, dry_run=True, now=NOW) == {"removed": 2, "rotated": 0, "bytes": 10}
+    assert upkeep.rotate_logs(400, dry_run=True, now=NOW) == {"removed": 5, "rotated": 0, "bytes": 25}
     assert (tmp_path / "runs/r/x.json").is_file()
     upkeep.rotate_logs(400, dry_run=False, now=NOW)
-    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["new.log"]
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["new.log", "today.log"]
     assert not (tmp_path / "airflow/logs/dag_id=a").exists()
 
 
