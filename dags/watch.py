@@ -1,8 +1,10 @@
-"""Tell the team's channels what happened: run started, failed, refused, released, rolled back, no scheduled run for long.
+"""Tell the team's channels what happened: run started, failed, late, refused, released, rolled back, no scheduled run for long.
 
-**What it does.** Looks every five minutes at the retrains' runs and at the release history and sends each event once to each
-channel that has a Connection: `lexloop_wecom`, `lexloop_dingtalk`, `lexloop_feishu`, `lexloop_smtp`, `lexloop_webhook`
-(fields: see `plugins/notify.py`). Unpause it once the Connections are made; trigger it with `test` to try them.
+**What it does.** Looks every five minutes at the runs of all our DAGs (also `housekeeping`'s and its own that failed) and at the
+release history and sends each event once to each channel that has a Connection: `lexloop_wecom`, `lexloop_dingtalk`,
+`lexloop_feishu`, `lexloop_smtp`, `lexloop_webhook` (fields: see `plugins/notify.py`). Unpause it once the Connections are made;
+trigger it with `test` to try them. Nobody hears a watch that is dead: give `lexloop_heartbeat` the address of a monitor
+elsewhere that raises its voice when it was not asked for a quarter of an hour. `housekeeping` keeps three days of its runs.
 
 **Who owns it.** The team that owns the legal model (`legal-llm`).
 

@@ -1,7 +1,8 @@
-"""What happened to the retrains and to production since the last look, each told once to each channel.
+"""What happened to our DAGs and to production since the last look, each told once to each channel.
 
 Read from where it is true: DAG runs from Airflow's API, reasons from the steps' notes, releases from the release history.
 What was told is kept in `notify.json` of the var folder, so that a channel that was away gets its messages at the next look.
+Of one run or state that cannot be read the message says so: it keeps no other event from being told.
 """
 
 from __future__ import annotations
@@ -14,17 +15,22 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import notify
 from notify import Message
 
-TAG = "retrain"
+TAG, RETRAIN = "legal-llm", "retrain"  # of all our DAGs; of those that retrain
+OWN = "watch"
 RUNS = 50  # runs looked at per DAG: more than can end between two looks
 KEPT_S = 60 * 86400.0
 LAST_LINES = 8
 TITLES = {
     "started": "定期再训练已开始 · scheduled run started",
     "failed": "再训练失败 · run failed",
+    "upkeep": "维护任务失败 · upkeep failed",
+    "late": "运行超过预定时间仍未结束 · run is late",
+    "no_state": "发布状态不可读 · release state missing",
     "refused": "新模型未通过门槛 · model refused",
     "lost": "一个候选底座失败，其余继续 · a candidate failed, the others went on",
     "released": "新模型已上线 · model released",
@@ -73,8 +79,22 @@ def seconds_of(text: str | None) -> float:
     return datetime.datetime.fromisoformat(text).timestamp() if text else 0.0
 
 
-def retrain_dags(airflow: Any) -> list[dict[str, Any]]:
+def our_dags(airflow: Any) -> list[dict[str, Any]]:
     return airflow.call("GET", "/dags", params={"tags": TAG, "limit": 100, "exclude_stale": True})["dags"]
+
+
+def retrains(dags: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [dag for dag in dags if RETRAIN in {tag["name"] for tag in dag["tags"]}]
+
+
+def part(name: str) -> str:
+    """An id as one part of an address; a dot too, because `.` and `..` would be taken out of it on the way."""
+    return quote(name, safe="").replace(".", "%2E")
+
+
+def address(run: Mapping[str, Any]) -> str:
+    """Of a DAG run below Airflow's address, as its pages have it."""
+    return f"/dags/{part(run['dag_id'])}/runs/{part(run['dag_run_id'])}"
 
 
 def run_events(airflow: Any, dag_id: str, var: Path) -> Iterator[Event]:
@@ -83,7 +103,7 @@ def run_events(airflow: Any, dag_id: str, var: Path) -> Iterator[Event]:
 
     found = airflow.call("GET", f"/dags/{dag_id}/dagRuns", params={"limit": RUNS, "order_by": "-start_date"})
     for run in found["dag_runs"]:
-        name, links = run["dag_run_id"], {"Airflow": f"{airflow.url}/dags/{dag_id}/runs/{run['dag_run_id']}"}
+        name, links = run["dag_run_id"], {"Airflow": airflow.url + address(run)}
         if run["run_type"] == "scheduled" and run["start_date"]:
             text = [f"{dag_id}, {name}"]
             yield Event(f"started|{dag_id}|{name}", seconds_of(run["start_date"]), message("started", text, links))
@@ -103,6 +123,74 @@ def run_events(airflow: Any, dag_id: str, var: Path) -> Iterator[Event]:
                 yield Event(f"lost|{dag_id}|{name}", seconds_of(run["end_date"]), message("lost", text, links))
 
 
+def upkeep_events(airflow: Any, dag_id: str, var: Path) -> Iterator[Event]:
+    """Failed runs of a DAG that looks after the seat."""
+    from legal_tasks.notes import find_folder
+
+    found = airflow.call("GET", f"/dags/{dag_id}/dagRuns", params={"limit": RUNS, "order_by": "-start_date", "state": "failed"})
+    for run in found["dag_runs"]:
+        name, ended = run["dag_run_id"], seconds_of(run["end_date"])
+        lines = failure(airflow, run, find_folder(var, dag_id, name))
+        yield Event(
+            f"upkeep|{dag_id}|{name}|{ended:.0f}", ended, message("upkeep", lines, {"Airflow": airflow.url + address(run)})
+        )
+
+
+def own_events(airflow: Any, dag_id: str, var: Path) -> Iterator[Event]:
+    """The looks that failed since the last one that ended well: one event for all of them, told by the first that can."""
+    from legal_tasks.notes import find_folder
+
+    place, newest = f"/dags/{dag_id}/dagRuns", {"limit": RUNS, "order_by": "-start_date"}
+    good = airflow.call("GET", place, params={**newest, "limit": 1, "state": "success"})["dag_runs"]
+    since = seconds_of(good[0]["start_date"]) if good else 0.0
+    failed = airflow.call("GET", place, params={**newest, "state": "failed"})["dag_runs"]
+    failed = [run for run in failed if seconds_of(run["start_date"]) > since]
+    if failed:
+        count = f"{len(failed)} looks failed" if len(failed) < RUNS else f"at least {RUNS} looks failed"
+        said = failure(airflow, failed[0], find_folder(var, dag_id, failed[0]["dag_run_id"]))
+        lines = [f"{count} since {good[0]['start_date'] if good else 'the beginning'}; the last of them:", *said]
+        links = {"Airflow": airflow.url + address(failed[0])}
+        event = f"upkeep|{dag_id}|after {good[0]['dag_run_id'] if good else 'nothing'}"
+        yield Event(event, seconds_of(failed[0]["end_date"]), message("upkeep", lines, links))
+
+
+def late_folder(var: Path) -> Path:
+    return var / "late"
+
+
+async def note_late(context: Mapping[str, Any]) -> str:
+    """Airflow's deadline alert of a run that has not ended in time (runs in the triggerer): noted, told by the next look."""
+    from legal_tasks.notes import folder_name
+    from legal_tasks.step import var_folder
+
+    run = context["dag_run"]
+    path = late_folder(var_folder()) / f"{folder_name(run['dag_id'], run['dag_run_id'])}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {name: run[name] for name in ("dag_id", "dag_run_id", "queued_at", "state")} | {"at": time.time()}
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(json.dumps(content), "utf-8")
+    os.replace(temporary, path)
+    return str(path)
+
+
+def late_events(airflow: Any, var: Path) -> Iterator[Event]:
+    """Runs whose deadline passed before they had ended."""
+    from legal_tasks.notes import read
+
+    for path in sorted(late_folder(var).glob("*.json")):
+        run = read(path)
+        if run:
+            lines = [f"{run['dag_id']}, {run['dag_run_id']}", f"{run['state']}, queued at {run['queued_at']}"]
+            lines.append("see what it waits for in Airflow; a DAG that is paused keeps its runs queued")
+            links = {"Airflow": airflow.url + address(run)}
+            yield Event(f"late|{run['dag_id']}|{run['dag_run_id']}|{run['queued_at']}", run["at"], message("late", lines, links))
+
+
+def state_event(error: Exception, now: float) -> Event:
+    """The release state cannot be read; told once a week while it lasts."""
+    return Event(f"no_state|{int(now // (7 * 86400))}", now, message("no_state", [str(error)]))
+
+
 def failed_candidates(folder: Path) -> list[dict[str, Any]]:
     """The candidates of a run that failed while another one came to a decision."""
     from legal_tasks.notes import listed, read_run
@@ -110,16 +198,21 @@ def failed_candidates(folder: Path) -> list[dict[str, Any]]:
     return [each for each in listed(read_run(folder)) if each["decision"] == "failed"]
 
 
-def read_note(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
-
-
 def failure(airflow: Any, run: Mapping[str, Any], folder: Path) -> list[str]:
-    """Run, task, its last lines and what to do."""
-    from legal_tasks.notes import path_of
+    """Run, task, its last lines and what to do; where Airflow does not tell them, why."""
+    from legal_tasks.step import StepError
+
+    try:
+        return failed_task(airflow, run, folder)
+    except StepError as error:
+        return [f"{run['dag_id']}, {run['dag_run_id']}", f"its tasks cannot be read: {error}", "open the run in Airflow"]
+
+
+def failed_task(airflow: Any, run: Mapping[str, Any], folder: Path) -> list[str]:
+    from legal_tasks.notes import path_of, read
     from legal_tasks.retrain import name_of
 
-    place = f"/dags/{run['dag_id']}/dagRuns/{run['dag_run_id']}/taskInstances"
+    place = f"/dags/{part(run['dag_id'])}/dagRuns/{part(run['dag_run_id'])}/taskInstances"
     tasks = airflow.call("GET", place, params={"limit": 100})["task_instances"]
     failed = sorted((task for task in tasks if task["state"] == "failed"), key=lambda task: task["end_date"] or "")
     lines = [f"{run['dag_id']}, {run['dag_run_id']}"]
@@ -127,7 +220,7 @@ def failure(airflow: Any, run: Mapping[str, Any], folder: Path) -> list[str]:
         return [*lines, "no task failed: the run was marked failed or ran out of time", "open the run in Airflow"]
     task = failed[0]
     note = path_of(folder, task["task_id"], task.get("map_index", -1))
-    said = read_note(note).get("error") or last_log(airflow, f"{place}/{task['task_id']}", task)
+    said = read(note).get("error") or last_log(airflow, f"{place}/{task['task_id']}", task)
     lines += [f"task {name_of(task)}, try {task['try_number']}", *said.strip().splitlines()[-LAST_LINES:]]
     return [*lines, "mend what the last line names, then clear the task in Airflow: finished work is kept"]
 
@@ -141,13 +234,13 @@ def last_log(airflow: Any, place: str, task: Mapping[str, Any]) -> str:
 
 def skipped_release(folder: Path) -> list[str] | None:
     """The gate's reasons where it refused the model of this run (each of its models), else None."""
-    from legal_tasks.notes import judged, read_run
+    from legal_tasks.notes import judged, read, read_run
 
-    note = read_note(folder / "release.json")
+    note = read(folder / "release.json")
     if not note.get("skipped") or not note.get("reason", "").startswith("refused"):
         return None
     artifact = judged(read_run(folder))
-    reasons = read_note(Path(artifact) / "decision.json").get("reasons") if artifact else None
+    reasons = read(Path(artifact) / "decision.json").get("reasons") if artifact else None
     return [str(reason) for reason in reasons or [note["reason"]]]
 
 
@@ -217,10 +310,13 @@ def tell(events: list[Event], told: Told, channels: Mapping[str, Any], now: floa
 
 
 def watch(days: float, test: str | None = None, find: Callable[[str], Any] = notify.find_connection) -> None:
-    """One look: gather, tell, raise where a channel did not take its messages (the next look tries again)."""
+    """One look: gather, tell, raise where a channel did not take its messages (the next look tries again).
+
+    A look that ends well is told to `lexloop_heartbeat`, where there is one: who waits there in vain knows that this is dead.
+    """
     from legal_tasks import services
     from legal_tasks.retrain import Airflow
-    from legal_tasks.serving.state import Database
+    from legal_tasks.serving.state import Database, StateError
     from legal_tasks.step import var_folder
 
     now = time.time()
@@ -229,11 +325,20 @@ def watch(days: float, test: str | None = None, find: Callable[[str], Any] = not
     if not channels:
         told.write()
         print(f"no channel: make one of the Connections {', '.join(notify.names())} in Airflow")
+        notify.beat(find)
         return
-    airflow = Airflow(services.airflow_url(), services.admin_password())
-    dags = retrain_dags(airflow)
-    events = [each for dag in dags for each in run_events(airflow, dag["dag_id"], var_folder())]
-    events += release_events(Database().history())
+    airflow, var = Airflow(services.airflow_url(), services.admin_password()), var_folder()
+    every = our_dags(airflow)
+    dags = retrains(every)
+    events = [each for dag in dags for each in run_events(airflow, dag["dag_id"], var)]
+    for dag in every:
+        if dag not in dags:
+            events += (own_events if dag["dag_id"] == OWN else upkeep_events)(airflow, dag["dag_id"], var)
+    events += late_events(airflow, var)
+    try:
+        events += release_events(Database().history())
+    except StateError as error:
+        events.append(state_event(error, now))
     missed = missed_event(airflow, dags, min(told.since.values(), default=now), days, now)
     events += [missed] if missed else []
     if test:
@@ -242,3 +347,4 @@ def watch(days: float, test: str | None = None, find: Callable[[str], Any] = not
     trouble = tell(recent, told, channels, now)
     if trouble:
         raise notify.ChannelError("; ".join(trouble))
+    notify.beat(find)

@@ -9,6 +9,7 @@ A channel is an Airflow Connection with a fixed name; a channel without one is n
 | `lexloop_feishu` | http | password: the whole address; extra `{"secret": "..."}` where the bot demands a signature |
 | `lexloop_webhook` | http | password: the whole address; extra `{"secret": "..."}`: the body is signed with it |
 | `lexloop_smtp` | smtp | as Airflow's SMTP hook wants it, with `from_email`; extra `to`: addresses by comma |
+| `lexloop_heartbeat` | http | password: the whole address that is asked (GET) after each look that ended well; no channel |
 
 No address and no secret is ever printed: what a channel answers is cleaned of them first.
 """
@@ -136,9 +137,7 @@ def post(
     """POST JSON to the Connection's address; the answer's text. ChannelError where it is not 2xx."""
     import httpx
 
-    address = connection.password or ""
-    if urlsplit(address).scheme not in ("http", "https"):
-        raise ChannelError(f"{channel}: the password of the Connection lexloop_{channel} must be the whole http(s) address")
+    address = web_address(channel, connection)
     data = json.dumps(body, ensure_ascii=False).encode("utf-8")
     headers = {"Content-Type": "application/json; charset=utf-8"}
     if signed and _secret(connection):
@@ -207,6 +206,32 @@ def deliver(message: Message, to: Mapping[str, Any], now: float | None = None) -
         except ChannelError as error:
             trouble.append(str(error))
     return taken, trouble
+
+
+def beat(find: Callable[[str], Any] = find_connection) -> bool:
+    """Tell the address of `lexloop_heartbeat` that all is well; False without one. ChannelError where it does not take it."""
+    import httpx
+
+    connection = find("lexloop_heartbeat")
+    if connection is None:
+        return False
+    address = web_address("heartbeat", connection)
+    try:
+        with httpx.Client(timeout=TIMEOUT_S) as client:
+            answer = client.get(address)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise ChannelError(f"heartbeat: {_clean(f'{type(error).__name__}: {error}', connection)}") from None
+    if not 200 <= answer.status_code < 300:
+        raise ChannelError(f"heartbeat: answered {answer.status_code}: {_clean(answer.text[:200], connection)}")
+    return True
+
+
+def web_address(channel: str, connection: Any) -> str:
+    """The Connection's whole address; ChannelError where it is none."""
+    address = connection.password or ""
+    if urlsplit(address).scheme not in ("http", "https"):
+        raise ChannelError(f"{channel}: the password of the Connection lexloop_{channel} must be the whole http(s) address")
+    return address
 
 
 def names() -> Iterable[str]:

@@ -20,8 +20,15 @@ def ago(**passed) -> str:
     return (NOW - datetime.timedelta(**passed)).isoformat()
 
 
-def run_of(name, kind, state, start, end=None) -> dict:
-    row = {"dag_id": "monthly_retrain", "dag_run_id": name, "run_type": kind, "state": state}
+DAGS = {
+    "monthly_retrain": [{"name": "legal-llm"}, {"name": "retrain"}],
+    "housekeeping": [{"name": "legal-llm"}, {"name": "operations"}],
+    "watch": [{"name": "legal-llm"}, {"name": "operations"}],
+}
+
+
+def run_of(name, kind, state, start, end=None, dag="monthly_retrain") -> dict:
+    row = {"dag_id": dag, "dag_run_id": name, "run_type": kind, "state": state}
     return row | {"start_date": start, "end_date": end}
 
 
@@ -34,19 +41,27 @@ class Seat:
         self.var, self.away = folder / "var", False
         (self.var / "airflow").mkdir(parents=True)
         (self.var / "airflow" / "passwords.json").write_text('{"admin": "canary-admin"}')
+        self.database = Database.create(self.var / "release.sqlite")
         self.runs, self.tasks, self.paused, self.told = [], [], False, []
+        self.beats, self.heart, self.sick, self.hooked = [], True, 200, True
 
     def airflow(self, method, path, body):
         place, query = urlsplit(path).path.removeprefix("/api/v2"), parse_qs(urlsplit(path).query)
         if place == "/auth/token":
             return 201, json.dumps({"access_token": "t"})
         if place == "/dags":
-            assert query["tags"] == ["retrain"]
-            return 200, json.dumps({"dags": [{"dag_id": "monthly_retrain", "is_paused": self.paused}]})
+            assert query["tags"] == ["legal-llm"]
+            found = [{"dag_id": name, "is_paused": self.paused, "tags": tags} for name, tags in DAGS.items()]
+            return 200, json.dumps({"dags": found})
         if place.endswith("/dagRuns"):
-            kinds = query.get("run_type")
+            dag = place.split("/")[2]
+            kinds, states = query.get("run_type"), query.get("state")
             rows = [run for run in self.runs if not kinds or run["run_type"] in kinds]
-            return 200, json.dumps({"dag_runs": sorted(rows, key=lambda run: run["start_date"], reverse=True)})
+            rows = [run for run in rows if run["dag_id"] == dag and (not states or run["state"] in states)]
+            rows.sort(key=lambda run: run["start_date"], reverse=True)
+            return 200, json.dumps({"dag_runs": rows[: int(query["limit"][0])]})
+        if "/dagRuns/./" in place or "/dagRuns/../" in place:
+            return 404, json.dumps({"detail": place})
         if place.endswith("/taskInstances"):
             return 200, json.dumps({"task_instances": self.tasks})
         if "/logs/" in place:
@@ -54,6 +69,9 @@ class Seat:
         return 404, json.dumps({"detail": place})
 
     def hook(self, method, path, body):
+        if path.startswith("/alive"):
+            self.beats.append((method, path))
+            return self.sick, "sick at canary-heart"
         if self.away:
             return 503, "away"
         self.told.append(json.loads(body))
@@ -69,7 +87,9 @@ class Seat:
             self.monkeypatch.setenv("LEXLOOP_VAR", str(self.var))
             self.monkeypatch.setenv("LEXLOOP_AIRFLOW_PORT", str(port))
             try:
-                events.watch(days, test, {"lexloop_webhook": channel}.get)
+                connections = {"lexloop_webhook": channel} if self.hooked else {}
+                alive = SimpleNamespace(password=f"http://127.0.0.1:{hook}/alive/canary-heart", extra_dejson={})
+                events.watch(days, test, (connections | ({"lexloop_heartbeat": alive} if self.heart else {})).get)
             except notify.ChannelError as error:
                 return str(error)
         return None
@@ -134,7 +154,7 @@ def test_a_refusal_is_told_with_the_gates_reasons(seat, tmp_path):
 
 
 def test_a_release_a_rollback_and_a_failed_release_are_told_from_the_history(seat):
-    database = Database.create(seat.var / "release.sqlite")
+    database = seat.database
     first, second = ({"digest": letter * 64, "path": f"/store/{letter}", "version": letter} for letter in "ab")
     for model in (first, second, first):
         state = database.intend(model, "somebody")
@@ -149,7 +169,7 @@ def test_a_release_a_rollback_and_a_failed_release_are_told_from_the_history(sea
 
 
 def test_a_release_against_the_recommendation_is_told_as_one(seat):
-    database = Database.create(seat.var / "release.sqlite")
+    database = seat.database
     override = {"id": 1, "reason": "the court's form", "by": "alice", "asked_at": 0.0, "second": "bob", "confirmed_at": 1.0}
     model = {"digest": "a" * 64, "path": "/store/a", "version": "a", "override": override}
     database.record("released", "releaser", database.intend(model, "somebody").revision, actual=model)
@@ -209,3 +229,82 @@ def test_a_candidate_that_failed_beside_another_one_is_told_though_the_run_went_
     seat.look()
     [lost] = seat.take()
     assert lost["event"] == "lost" and lost["lines"][1] == "a: train failed: no room"
+
+
+def test_a_failed_housekeeping_is_told_and_a_good_one_is_not(seat):
+    seat.runs = [
+        run_of("scheduled__h", "scheduled", "failed", ago(minutes=9), ago(minutes=4), "housekeeping"),
+        run_of("scheduled__g", "scheduled", "success", ago(minutes=8), ago(minutes=7), "housekeeping"),
+    ]
+    seat.tasks = [{"task_id": "store", "state": "failed", "end_date": ago(minutes=3), "try_number": 2}]
+    assert seat.look() is None
+    [told] = seat.take()
+    assert told["event"] == "upkeep" and told["lines"][:2] == ["housekeeping, scheduled__h", "task store, try 2"]
+    assert seat.look() is None and seat.take() == []
+
+
+def test_looks_that_failed_are_told_once_by_the_first_that_can(seat):
+    runs = [run_of("w0", "scheduled", "success", ago(minutes=60), ago(minutes=60), "watch")]
+    runs += [run_of(f"w{n}", "scheduled", "failed", ago(minutes=60 - n), ago(minutes=60 - n), "watch") for n in range(1, 59)]
+    seat.runs = [*runs, run_of("now", "scheduled", "running", ago(minutes=1), None, "watch")]
+    seat.look()
+    [told] = seat.take()
+    assert told["event"] == "upkeep" and "at least 50 looks failed since" in told["lines"][0] and "watch, w58" in told["lines"][1]
+    seat.runs += [run_of("w59", "scheduled", "failed", ago(seconds=30), ago(seconds=20), "watch")]
+    seat.look()
+    assert seat.take() == []
+    seat.runs += [run_of("w60", "scheduled", "success", ago(seconds=10), ago(seconds=9), "watch")]
+    seat.look()
+    assert seat.take() == []
+
+
+@pytest.mark.parametrize("name", [".", "..", "monthly_retrain", "x" * 250])
+def test_no_run_id_stops_the_alerts_or_takes_another_runs_notes(seat, name):
+    seat.runs = [
+        run_of(name, "manual", "failed", ago(minutes=4), ago(minutes=3)),
+        run_of("manual__2", "manual", "failed", ago(minutes=2), ago(minutes=1)),
+    ]
+    seat.tasks = [{"task_id": "train", "state": "failed", "end_date": ago(minutes=3), "try_number": 1}]
+    note(seat, "manual__2", "train", {"error": "its own", "exit": 2})
+    (seat.var / "train.json").write_text(json.dumps({"error": "another's"}))
+    (seat.var / "runs" / "train.json").write_text(json.dumps({"error": "another's"}))
+    assert seat.look() is None
+    odd, own = seat.take()
+    assert odd["lines"][:2] == [f"monthly_retrain, {name}", "task train, try 1"] and "another's" not in str(odd)
+    assert own["lines"][2] == "its own"
+
+
+def test_a_run_that_missed_its_deadline_is_told_once(seat, monkeypatch):
+    import asyncio
+
+    import events
+
+    monkeypatch.setenv("LEXLOOP_VAR", str(seat.var))
+    run = {"dag_id": "monthly_retrain", "dag_run_id": "..", "queued_at": ago(hours=36), "state": "running", "conf": {}}
+    asyncio.run(events.note_late(context={"dag_run": run, "deadline": {}}))
+    seat.look()
+    [told] = seat.take()
+    assert told["event"] == "late" and told["lines"][0] == "monthly_retrain, .." and "running" in told["lines"][1]
+    seat.look()
+    assert seat.take() == []
+
+
+def test_a_lost_release_state_is_told_and_keeps_nothing_else_from_being_told(seat):
+    (seat.var / "release.sqlite").unlink()
+    seat.runs = [run_of("scheduled__1", "scheduled", "running", ago(minutes=5))]
+    assert seat.look() is None
+    assert sorted(each["event"] for each in seat.take()) == ["no_state", "started"]
+    assert not (seat.var / "release.sqlite").exists()
+
+
+def test_only_a_look_that_ended_well_is_heard_outside(seat):
+    assert seat.look() is None and seat.beats == [("GET", "/alive/canary-heart")]
+    seat.runs, seat.away = [run_of("scheduled__1", "scheduled", "running", ago(minutes=5))], True
+    assert "webhook: answered 503" in seat.look() and len(seat.beats) == 1
+    seat.away, seat.sick = False, 500
+    said = seat.look()
+    assert said.startswith("heartbeat: answered 500") and "canary-heart" not in said
+    seat.sick, seat.hooked = 200, False  # without any channel the watch still says that it lives
+    assert seat.look() is None and len(seat.beats) == 3
+    seat.heart = False
+    assert seat.look() is None and len(seat.beats) == 3
