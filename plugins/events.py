@@ -22,6 +22,8 @@ from notify import Message
 
 TAG, RETRAIN = "legal-llm", "retrain"  # of all our DAGs; of those that retrain
 OWN = "watch"
+UNENDED = ("queued", "running")
+LATE_S = 36 * 3600.0  # a run that was queued so long ago and has not ended
 RUNS = 50  # runs looked at per DAG: more than can end between two looks
 KEPT_S = 60 * 86400.0
 LAST_LINES = 8
@@ -98,7 +100,7 @@ def address(run: Mapping[str, Any]) -> str:
 
 
 def run_events(airflow: Any, dag_id: str, var: Path) -> Iterator[Event]:
-    """Started (scheduled runs), failed, refused."""
+    """Started (scheduled runs), late, failed, refused."""
     from legal_tasks.notes import find_folder
 
     found = airflow.call("GET", f"/dags/{dag_id}/dagRuns", params={"limit": RUNS, "order_by": "-start_date"})
@@ -108,6 +110,9 @@ def run_events(airflow: Any, dag_id: str, var: Path) -> Iterator[Event]:
             text = [f"{dag_id}, {name}"]
             yield Event(f"started|{dag_id}|{name}", seconds_of(run["start_date"]), message("started", text, links))
         folder = find_folder(var, dag_id, name)
+        queued = seconds_of(run.get("queued_at"))
+        if run["state"] in UNENDED and queued and time.time() - queued > LATE_S:
+            yield late_event(airflow, run, queued + LATE_S)
         if run["state"] == "failed":
             ended = seconds_of(run["end_date"])
             # A run that was cleared and failed again is told again.
@@ -164,6 +169,8 @@ async def note_late(context: Mapping[str, Any]) -> str:
     from legal_tasks.step import var_folder
 
     run = context["dag_run"]
+    if run["state"] not in UNENDED:
+        return f"{run['dag_run_id']} is {run['state']}"
     path = late_folder(var_folder()) / f"{folder_name(run['dag_id'], run['dag_run_id'])}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {name: run[name] for name in ("dag_id", "dag_run_id", "queued_at", "state")} | {"at": time.time()}
@@ -180,10 +187,14 @@ def late_events(airflow: Any, var: Path) -> Iterator[Event]:
     for path in sorted(late_folder(var).glob("*.json")):
         run = read(path)
         if run:
-            lines = [f"{run['dag_id']}, {run['dag_run_id']}", f"{run['state']}, queued at {run['queued_at']}"]
-            lines.append("see what it waits for in Airflow; a DAG that is paused keeps its runs queued")
-            links = {"Airflow": airflow.url + address(run)}
-            yield Event(f"late|{run['dag_id']}|{run['dag_run_id']}|{run['queued_at']}", run["at"], message("late", lines, links))
+            yield late_event(airflow, run, run["at"])
+
+
+def late_event(airflow: Any, run: Mapping[str, Any], at: float) -> Event:
+    lines = [f"{run['dag_id']}, {run['dag_run_id']}", f"{run['state']}, queued at {run['queued_at']}"]
+    lines.append("see what it waits for in Airflow; a DAG that is paused keeps its runs queued")
+    name = f"late|{run['dag_id']}|{run['dag_run_id']}|{seconds_of(run['queued_at']):.0f}"
+    return Event(name, at, message("late", lines, {"Airflow": airflow.url + address(run)}))
 
 
 def state_event(error: Exception, now: float) -> Event:

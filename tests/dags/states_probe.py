@@ -39,7 +39,7 @@ def outcome(dag, failing, index, session):
     for _ in range(60):
         ready, _callback = run.update_state(session=session, execute_callbacks=False)
         if run.state in (DagRunState.SUCCESS, DagRunState.FAILED):
-            return str(run.state.value)
+            return str(getattr(run.state, "value", run.state))
         for ti in ready:
             bad = ti.task_id == failing and index in (-1, ti.map_index)
             bad = bad or (ti.task_id == "choose" and (states.get("bases") != "success" or failing in CANDIDATE and index == -1))

@@ -280,13 +280,28 @@ def test_a_run_that_missed_its_deadline_is_told_once(seat, monkeypatch):
     import events
 
     monkeypatch.setenv("LEXLOOP_VAR", str(seat.var))
-    run = {"dag_id": "monthly_retrain", "dag_run_id": "..", "queued_at": ago(hours=36), "state": "running", "conf": {}}
-    asyncio.run(events.note_late(context={"dag_run": run, "deadline": {}}))
+    run = {"dag_id": "monthly_retrain", "dag_run_id": "..", "queued_at": ago(hours=36, minutes=5), "state": "running", "conf": {}}
+    ended = run | {"dag_run_id": "ended", "state": "failed"}  # Airflow's alert does not ask
+    for each in (run, ended):
+        asyncio.run(events.note_late(context={"dag_run": each, "deadline": {}}))
     seat.look()
     [told] = seat.take()
+    seat.runs = [run_of("..", "manual", "running", ago(hours=36)) | {"queued_at": run["queued_at"]}]  # seen in Airflow as well
     assert told["event"] == "late" and told["lines"][0] == "monthly_retrain, .." and "running" in told["lines"][1]
     seat.look()
     assert seat.take() == []
+
+
+def test_a_run_without_a_deadline_is_late_all_the_same(seat):
+    seat.runs = [
+        run_of(name, "manual", state, ago(hours=hours)) | {"queued_at": ago(hours=hours)}
+        for name, state, hours in (("long", "running", 37), ("paused", "queued", 50), ("short", "running", 35))
+    ]
+    content = json.loads((seat.var / "notify.json").read_text())
+    content["since"]["webhook"] -= 2 * 86400
+    (seat.var / "notify.json").write_text(json.dumps(content))
+    seat.look()
+    assert [each["lines"][0] for each in seat.take()] == ["monthly_retrain, paused", "monthly_retrain, long"]
 
 
 def test_a_lost_release_state_is_told_and_keeps_nothing_else_from_being_told(seat):
