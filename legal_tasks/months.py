@@ -6,6 +6,7 @@ from the release state.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,7 @@ class Overview:
     rows: list[Row]  # newest first
     production: Production | None
     changes: list[Change]  # newest first
-    asked: dict[str, Asked] = field(default_factory=dict)  # run -> override that waits for a second person
+    asked: dict[tuple[str, str], Asked] = field(default_factory=dict)  # (dag, run) -> override that waits for a second person
     trouble: str = ""  # why nothing can be said of production: no release state, or one that cannot be read
 
     def refusals(self, most: int = 5) -> list[Row]:
@@ -136,7 +137,7 @@ def row_of(folder: Path) -> Row | None:
     if row.candidates and state in ("released", "unchanged"):
         row.chosen = notes[noted.CHOICE]["report"]["chosen"]
     links = (notes.get(task, {}).get("mlflow_run_url") for task in ("choose", "gate", "train", "collect"))
-    row.mlflow = next(filter(None, links), "")
+    row.mlflow = next(filter(None, map(noted.web_address, links)), "")
     return row
 
 
@@ -193,23 +194,23 @@ def reason_of(event: Any) -> str:
     return Override(**event.evidence["override"]).sentence() if event.evidence.get("override") else said
 
 
-def read_asked(path: Path, rows: list[Row]) -> dict[str, Asked]:
-    """{run: the override that somebody asked for and nobody has confirmed yet}, of refused rows."""
-    database, found = Database(path), {}
+def read_asked(path: Path, rows: list[Row]) -> dict[tuple[str, str], Asked]:
+    """{(dag, run): the override that somebody asked for and nobody has confirmed yet}, of refused rows."""
+    database, found = Database(path), dict[tuple[str, str], Asked]()
     for row in rows:
         if row.state == "refused" and (Path(row.gate) / MANIFEST).is_file() and (Path(row.candidate) / MANIFEST).is_file():
             event = override.pending(database, digest_path(row.gate), digest_path(row.candidate))
             if event is not None:
                 asked = Asked(event.id, event.actor, event.evidence["user"], event.evidence["reason"], event.at)
-                found[row.run] = asked
+                found[row.dag, row.run] = asked
     return found
 
 
-def overview(var: Path | None = None) -> Overview:
-    """Everything that the page shows."""
+def overview(var: Path | None = None, shown: Callable[[str], bool] = lambda dag: True) -> Overview:
+    """Everything that the page shows; of runs those whose DAG is `shown`."""
     var = var or var_folder()
     folders = sorted(path for path in (var / "runs").glob("*") if path.is_dir())
-    rows = sorted(filter(None, map(row_of, folders)), key=lambda row: -row.at)
+    rows = sorted((row for row in map(row_of, folders) if row and shown(row.dag)), key=lambda row: -row.at)
     found = Overview(rows, None, [])
     try:
         found.production, found.changes = read_production(var / NAME)

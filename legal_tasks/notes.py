@@ -11,7 +11,7 @@ import hashlib
 import json
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 FIRST_DAG = "monthly_retrain"  # whose notes did not say their DAG
 LONGEST = 200  # characters of a folder's name; file systems take 255 bytes
@@ -104,3 +104,14 @@ def listed(notes: dict[str, Note]) -> list[dict[str, Any]]:
     """What became of each candidate, where there were several; see evaluation.choose.Candidate."""
     found = (notes.get(CHOICE, {}).get("report") or {}).get("candidates") or []
     return found if len(found) > 1 else []
+
+
+def web_address(text: Any) -> str:
+    """An address that may become a link: http or https with a host and nothing that a browser takes out; else empty."""
+    if not isinstance(text, str) or any(character <= " " or character in '"<>\\' for character in text):
+        return ""
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return ""
+    return text if parts.scheme in ("http", "https") and parts.hostname else ""

@@ -36,9 +36,12 @@ class MlflowRunLink(BaseOperatorLink):
         self.step = step
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        from legal_tasks.notes import web_address
+
         result = XCom.get_value(ti_key=ti_key, key="return_value")
         known = result.get("mlflow_run_url") if isinstance(result, dict) else None
-        return known or address(ti_key.dag_id, ti_key.run_id, self.step)
+        # An XCom can be written by whoever may change a run: what is no web address becomes no link.
+        return web_address(known) or address(ti_key.dag_id, ti_key.run_id, self.step)
 
 
 def show(step: str, then: Callable[[Any], None]) -> Callable[[Any], None]:

@@ -1,8 +1,8 @@
 """The page "Legal models" in Airflow's navigation, and the evaluation's report as a tab of a run, behind Airflow's login.
 
 Airflow puts no login before a plugin's page: `reader` verifies the session's token itself and asks the auth manager whether
-this user may read the retrain's runs. The page reads; the one thing that it writes is an override of a refusal, in two
-steps by two users (`legal_tasks.serving.override`).
+this user may read a retrain's runs; of the rows each is shown to who may read the runs of its own DAG. The page reads; the one
+thing that it writes is an override of a refusal, in two steps by two users (`legal_tasks.serving.override`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 from zoneinfo import ZoneInfo
 
 from airflow.plugins_manager import AirflowPlugin
@@ -22,13 +22,14 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 PREFIX = "/legal-models"
-DAG = "monthly_retrain"
+DAGS = ("monthly_retrain", "quarterly_retrain")
 ZONE = ZoneInfo("Asia/Shanghai")
 MOST_ROWS = 120
 TOKEN_S = 3600  # a form that lay open longer has to be loaded again
 HEADERS = {
     # Nothing from elsewhere, no script but our own; shown inside Airflow's own pages only.
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; frame-ancestors 'self'",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'self'",
     "Cache-Control": "no-store",
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
@@ -36,7 +37,7 @@ HEADERS = {
 # The report brings its own script: it runs in an origin of its own, where Airflow's session is out of its reach.
 REPORT_HEADERS = HEADERS | {
     "Content-Security-Policy": "sandbox allow-scripts; default-src 'none'; style-src 'unsafe-inline'; "
-    "script-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'"
+    "script-src 'unsafe-inline'; img-src data:; form-action 'none'; base-uri 'none'; frame-ancestors 'self'"
 }
 # Airflow's frame lets no link out of it (its sandbox has neither allow-popups nor allow-top-navigation), but it is of the same
 # origin: the page around opens the link. Can go when the frame allows popups.
@@ -68,7 +69,7 @@ def session_token(request: Request) -> str | None:
 
 
 async def reader(request: Request) -> Any:
-    """The user of the session; 401 without a valid one, 403 where it may not read the retrain's runs."""
+    """The user of the session; 401 without a valid one, 403 where it may read the runs of no retrain."""
     from airflow.api_fastapi.app import get_auth_manager
     from jwt import InvalidTokenError
 
@@ -79,12 +80,19 @@ async def reader(request: Request) -> Any:
         user = await get_auth_manager().get_user_from_token(token)
     except InvalidTokenError:
         raise HTTPException(401, "the session has ended: log in to Airflow again") from None
-    if not may(user, "GET"):
-        raise HTTPException(403, f"you may not read the runs of {DAG}")
+    if not any(may(user, "GET", dag) for dag in DAGS):
+        raise HTTPException(403, f"you may not read the runs of {' or '.join(DAGS)}")
     return user
 
 
-def may(user: Any, method: Any, dag: str = DAG) -> bool:
+def base_path() -> str:
+    """The path below which Airflow is reached, without the last slash: /airflow, or empty."""
+    from airflow.configuration import conf
+
+    return urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/")
+
+
+def may(user: Any, method: Any, dag: str) -> bool:
     """Whether Airflow lets this user read (GET) or change (PUT) the runs of a retrain."""
     from airflow.api_fastapi.app import get_auth_manager
     from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
@@ -109,16 +117,16 @@ async def writer(request: Request) -> tuple[Any, Any, Any]:
     from legal_tasks.step import var_folder
 
     user, form = await reader(request), await request.form()
-    run = str(form.get("run", ""))
+    dag, run = str(form.get("dag", "")), str(form.get("run", ""))
     try:
         signed = signer().loads(str(form.get("token", "")), max_age=TOKEN_S)
     except BadSignature:
         signed = None
-    if signed != [str(user.get_id()), run]:
+    if signed != [str(user.get_id()), dag, run]:
         raise HTTPException(403, "the form's token is missing, old or somebody else's: load the page again")
-    row = await run_in_threadpool(months.find, var_folder(), DAG, run)
+    row = await run_in_threadpool(months.find, var_folder(), dag, run)
     if row is None:
-        raise HTTPException(404, f"there is no retrain {run}")
+        raise HTTPException(404, f"there is no retrain {run} of {dag}")
     if not may(user, "PUT", row.dag):
         raise HTTPException(403, f"you may not change the runs of {row.dag}")
     return user, row, form
@@ -130,8 +138,13 @@ def template() -> Any:
 
     folder = Path(__file__).parent / "templates"
     environment = Environment(loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined)
-    environment.filters |= {"percent": percent, "size": size, "time": time_of, "address": lambda text: quote(text, safe="")}
+    environment.filters |= {"percent": percent, "size": size, "time": time_of, "address": address_part}
     return environment.get_template("legal_models.html")
+
+
+def address_part(text: str) -> str:
+    """A text as one part of an address; a dot too, because browsers take `.` and `..` out of a path."""
+    return quote(text, safe="").replace(".", "%2E")
 
 
 def percent(value: float | None) -> str:
@@ -191,13 +204,18 @@ async def links() -> Response:
 
 
 @app.get("/report", response_class=HTMLResponse)
-async def report(request: Request, run: str) -> HTMLResponse:
-    """The evaluation's report of a run, as its artifact holds it."""
+async def report(request: Request, run: str, dag: str = "") -> HTMLResponse:
+    """The evaluation's report of a run, as its artifact holds it; without `dag` of the first retrain that has this run."""
     from legal_tasks import months
     from legal_tasks.step import var_folder
 
-    await reader(request)
-    row = await run_in_threadpool(months.find, var_folder(), DAG, run)
+    user = await reader(request)
+    named = [await run_in_threadpool(months.find, var_folder(), name, run) for name in ([dag] if dag else DAGS)]
+    found = [row for row in named if row]
+    readable = [row for row in found if may(user, "GET", row.dag)]
+    if found and not readable:
+        raise HTTPException(403, f"you may not read the runs of {' or '.join(row.dag for row in found)}")
+    row = next(iter(readable), None)
     path = Path(row.report) / "report.html" if row and row.report else None
     if path is None or not path.is_file():
         return HTMLResponse("<!doctype html><p>This run has no evaluation report (yet).</p>", 404, headers=REPORT_HEADERS)
@@ -309,7 +327,7 @@ def render(user: Any, said: str = "") -> str:
     """The page for this user; `said` stands above it."""
     from legal_tasks import months
 
-    found = months.overview()
+    found = months.overview(shown=lru_cache(lambda dag: may(user, "GET", dag)))
     refusals, signs = found.refusals(), signer()
     identifier = str(user.get_id())
     return template().render(
@@ -320,7 +338,12 @@ def render(user: Any, said: str = "") -> str:
         refusals=refusals,
         asked=found.asked,
         user=identifier,
-        tokens={row.run: signs.dumps([identifier, row.run]) for row in refusals if row.gate and may(user, "PUT", row.dag)},
+        tokens={
+            (row.dag, row.run): signs.dumps([identifier, row.dag, row.run])
+            for row in refusals
+            if row.gate and may(user, "PUT", row.dag)
+        },
+        base=base_path(),
         said=said,
         changes=found.changes[:12],
         picture=picture(found.months()),
@@ -335,14 +358,14 @@ class LegalModelsPlugin(AirflowPlugin):
     external_views = [
         {
             "name": "Legal models",
-            "href": f"{PREFIX}/page",
+            "href": f"{base_path()}{PREFIX}/page",
             "destination": "nav",
             "url_route": "legal-models",
             "nav_top_level": True,
         },
         {
             "name": "Evaluation",
-            "href": f"{PREFIX}/report?run={{RUN_ID}}",
+            "href": f"{base_path()}{PREFIX}/report?dag={{DAG_ID}}&run={{RUN_ID}}",
             "destination": "dag_run",
             "url_route": "evaluation-report",
         },

@@ -67,7 +67,7 @@ def token_of(name):
 
 
 def post(name, path="override", **form):
-    given = {"run": RUN, "token": token_of(name), "reason": REASON} | form
+    given = {"dag": DAG, "run": RUN, "token": token_of(name), "reason": REASON} | form
     answered = users[name].post(f"/legal-models/{path}", data={key: text for key, text in given.items() if text is not None})
     if answered.next_request is not None:
         followed = users[name].get(answered.next_request.url)
@@ -75,10 +75,10 @@ def post(name, path="override", **form):
     return answered.status_code, answered.text
 
 
-def sign(name, run=RUN):
+def sign(name, run=RUN, dag=DAG):
     from pages import signer
 
-    return signer().dumps([name, run])
+    return signer().dumps([name, dag, run])
 
 
 answer = {"before": state(), "paused before": api.get(f"/dags/{DAG}").json()["is_paused"], "refused": {}}
@@ -89,6 +89,8 @@ refused["bob's token"] = post("alice", token=token_of("bob"))[0]
 refused["token of another run"] = post("alice", token=sign("alice", "manual__other"))[0]
 refused["viewer without a form"] = post("eve")[0]
 refused["viewer with a token"] = post("eve", token=sign("eve"))[0]
+refused["the same run of another DAG"] = post("alice", dag="quarterly_retrain", token=sign("alice"))[0]
+refused["no such run of that DAG"] = post("alice", dag="quarterly_retrain", token=sign("alice", dag="quarterly_retrain"))[0]
 refused["no such run"] = post("alice", run="manual__other", token=sign("alice", "manual__other"))[0]
 refused["outside the folder"] = post("alice", run="..", token=sign("alice", ".."))[0]
 refused["no reason"] = post("alice", reason="  ")[0]

@@ -54,6 +54,8 @@ def test_every_other_way_is_refused(answered):
         "token of another run": 403,
         "viewer without a form": 403,
         "viewer with a token": 403,
+        "the same run of another DAG": 403,
+        "no such run of that DAG": 404,
         "no such run": 404,
         "outside the folder": 404,
         "no reason": 409,
@@ -101,3 +103,4 @@ def test_the_report_is_shown_to_who_may_read_runs_out_of_reach_of_the_session(an
     assert seen["eve"]["text"] == PAGE
     policy = seen["eve"]["headers"]["content-security-policy"]
     assert policy.startswith("sandbox allow-scripts;") and "allow-same-origin" not in policy
+    assert "form-action 'none'; base-uri 'none'" in policy
