@@ -37,11 +37,13 @@ def model(store, name, files=None):
     one.split = finished(store, "data.split", {"train.jsonl": name}, {"records": one.clean})
     one.lora = finished(store, "training.lora", {"adapter": name}, {"data": one.split, "base": "b" * 64})
     one.merge = finished(store, "training.merge", {"model": name}, {"adapter": one.lora, "base": "b" * 64})
-    one.compress = finished(store, "compression.compress", files or {**WEIGHTS, "name": name}, {"model": one.merge})
+    one.compress = finished(
+        store, "compression.compress", files or {**WEIGHTS, "name": name}, {"model": one.merge, "exams": one.collect}
+    )
     return one
 
 
-def judge(store, one, verdict="pass", run="by hand", dag="", created=None, champion="production", files=None, **change):
+def judge(store, one, verdict="pass", run="by hand", dag="", created=None, files=None, **change):
     """The gate's artifact about `one`; `change` replaces inputs: comparison_compression, gate_data, evaluation_items, ..."""
 
     def inputs(step, **given):
@@ -49,9 +51,9 @@ def judge(store, one, verdict="pass", run="by hand", dag="", created=None, champ
         return {name: value for name, value in (given | own).items() if value is not None}
 
     asked = inputs("evaluation", challenger=one.merge, items=one.collect, base="b" * 64)
-    evaluation = finished(store, "evaluation.harness", {"summary.json": one.name}, asked, {"champion": champion})
+    evaluation = finished(store, "evaluation.harness", {"summary.json": f"{one.name} {asked}"}, asked)
     given = inputs("comparison", evaluation=evaluation, compression=one.compress)
-    comparison = finished(store, "evaluation.compare", {"comparison.json": one.name}, given)
+    comparison = finished(store, "evaluation.compare", {"comparison.json": f"{one.name} {evaluation.digest}"}, given)
     proof = finished(store, "serving.prove", {"parity.json": one.name}, inputs("proof", model=one.compress))
     given = inputs("gate", comparison=comparison, proof=proof, data=one.clean, compression=one.compress)
     said = {"decision": verdict, "reasons": ["general ability: fail"] if verdict == "refused" else ["better"]}

@@ -195,9 +195,28 @@ def foreign_measure(judged: Judged, serving: Model | None, target: artifacts.Sto
     own = [each for each in own if each["inputs"].get("base") in {merge["inputs"].get("base") for merge in merges}]
     if not own:
         return "the base that the model was compared with is not the one it was trained from"
-    if serving and serving["digest"] != model["digest"] and all(each["params"].get("champion") != "production" for each in own):
-        return "the model was not compared with what is in production (evaluation.harness --champion production)"
-    return ""
+    if model["inputs"].get("exams") not in items:
+        return "the losses by compression were measured on another exam than that of the model's sources"
+    return foreign_champion(own, model, serving, target)
+
+
+def foreign_champion(answered: Sequence[Manifest], model: Manifest, serving: Model | None, target: artifacts.Store) -> str:
+    """Why the model was not held against what serves now; empty where it was, or where nothing else serves."""
+    if not serving or serving["digest"] == model["digest"]:
+        return ""
+    try:
+        champion = next(iter(find(target, MODEL, serving["digest"])), None) or artifacts.read_manifest(serving["path"])
+    except artifacts.ArtifactError as error:
+        return f"what is in production cannot be told apart any more: {error}"
+    merged = (champion.get("inputs") or {}).get("model")
+    if merged == model["inputs"].get("model"):
+        return ""  # the same model, compressed anew: evaluation.harness compares no model with itself
+    # Where the merged weights are gone, the evaluation takes the compressed ones.
+    pressed = {name.removeprefix("gptq/"): each for name, each in champion["files"].items() if name.startswith("gptq/")}
+    known = {merged, artifacts.digest_files(pressed)}
+    if any(each["inputs"].get("champion") in known for each in answered):
+        return ""
+    return "the model was not compared with what is in production now: clear the task evaluate and what follows it"
 
 
 def trainings(adapter: str | None, target: artifacts.Store) -> list[Manifest]:

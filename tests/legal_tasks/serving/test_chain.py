@@ -91,11 +91,28 @@ def test_a_measure_that_is_not_the_models_own_needs_two_people(seat, tmp_path, c
 
 def test_a_champion_that_was_left_out_needs_two_people_once_something_serves(seat):
     store, good, bad = seat
-    decision = judged.judge(store, good, **RUN, champion="none")
+    decision = judged.judge(store, good, **RUN)
     alone(decision, good)
     alone(decision, good, serving={"digest": good.compress.digest})
-    with pytest.raises(StepError, match="not compared with what is in production"):
-        alone(decision, good, serving={"digest": bad.compress.digest})
+    serving = {"digest": bad.compress.digest, "path": str(bad.compress.path)}
+    with pytest.raises(StepError, match="not compared with what is in production now"):
+        alone(decision, good, serving=serving)
+    for champion in (bad.merge.digest, artifacts.digest_path(bad.compress.path / "gptq")):
+        alone(judged.judge(store, good, **RUN, evaluation_champion=champion), good, serving=serving)
+    former = judged.judge(store, good, **RUN, evaluation_champion=judged.model(store, "former").merge)
+    with pytest.raises(StepError, match="not compared with what is in production now"):
+        alone(former, good, serving=serving)
+    shutil.rmtree(bad.compress.path)
+    with pytest.raises(StepError, match="cannot be told apart"):
+        alone(decision, good, serving=serving)
+
+
+def test_losses_on_another_exam_need_two_people(seat):
+    store, good, _ = seat
+    inputs = {"model": good.merge, "exams": "c" * 64}
+    good.compress = judged.finished(store, "compression.compress", {**judged.WEIGHTS, "name": "other"}, inputs)
+    with pytest.raises(StepError, match="losses by compression were measured on another exam"):
+        alone(judged.judge(store, good, **RUN), good)
 
 
 @pytest.mark.parametrize(
