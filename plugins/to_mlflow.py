@@ -16,8 +16,10 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from links import PREFIX
+from pages import base_path
 
 from legal_tasks.addresses import take_login
+from legal_tasks.tracking.server import TRAINING
 
 TIMEOUT_S = 5.0
 MOST_RUNS = 200  # of a DAG run in MLflow: a dozen steps for each of eight candidates
@@ -92,7 +94,7 @@ def find(dag: str, run: str, step: str) -> str:
     of_step_ = [run_id for name, run_id in tagged if step and name == step]
     parents = [run_id for name, run_id in tagged if name == PARENT]
     chosen = of_step_[0] if len(of_step_) == 1 else (parents or of_step_ or [tagged[0][1]])[0]
-    return f"{public}/#/experiments/{experiment}/runs/{chosen}"
+    return f"{public}/#/experiments/{experiment}/runs/{chosen}{TRAINING}"
 
 
 def tags(run: dict[str, Any]) -> dict[str, str]:
@@ -134,7 +136,7 @@ class ToMlflowPlugin(AirflowPlugin):
     external_views = [
         {
             "name": "MLflow",
-            "href": f"{PREFIX}/open?dag={{DAG_ID}}&run={{RUN_ID}}",
+            "href": f"{base_path()}{PREFIX}/open?dag={{DAG_ID}}&run={{RUN_ID}}",
             "destination": "dag_run",
             "url_route": "mlflow",
         },

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from legal_tasks.tracking.server import TRAINING
 from tests import browser
 from tests.conftest import REPOSITORY
 from tests.plugins.servers import http_server
@@ -127,7 +128,7 @@ def test_the_link_of_a_failed_task_leads_to_mlflow(seat, api):
     [link] = api.call("GET", place)["extra_links"].values()
     assert link.startswith(f"{seat.url('AIRFLOW')}/mlflow-run/open?dag={DAG}&run=make__") and link.endswith("step=training.lora")
     answer = httpx.get(link, headers={"Authorization": api.client.headers["Authorization"]}, trust_env=False, timeout=20)
-    assert (answer.status_code, answer.headers["location"]) == (307, f"{seat.mlflow}/#/experiments/7/runs/p1")
+    assert (answer.status_code, answer.headers["location"]) == (307, f"{seat.mlflow}/#/experiments/7/runs/p1{TRAINING}")
     assert httpx.get(link, trust_env=False, timeout=20).status_code == 401
 
 

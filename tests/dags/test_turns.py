@@ -167,7 +167,7 @@ print(json.dumps([
 
 RELEASED = """
 from legal_tasks.serving.state import Database
-database = Database(turns.var() / "release.sqlite")
+database = Database.create(turns.var() / "release.sqlite")
 folder = turns.var() / "decision"
 folder.mkdir()
 (folder / "decision.json").write_text(json.dumps({"as_of": "2026-11-01"}))

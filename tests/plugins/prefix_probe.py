@@ -51,7 +51,8 @@ try:
         for name, href in views.items():
             for field, value in run.items():
                 href = href.replace(field, value)
-            seen["views"][name] = client.get(urljoin(f"http://127.0.0.1:{front}", href)).status_code
+            answer = client.get(urljoin(f"http://127.0.0.1:{front}", href))
+            seen["views"][name] = answer.status_code if answer.is_success else answer.text
         page = urljoin(f"http://127.0.0.1:{front}", views["Legal models"])
         text = client.get(page).text
         for link in re.findall(r'(?:href|src)="([^"]+)"', text):

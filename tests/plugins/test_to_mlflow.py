@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from legal_tasks.tracking.server import TRAINING
 from tests.plugins.orchestrator import ask, command
 from tests.plugins.servers import connection, http_server
 
@@ -70,7 +71,7 @@ def test_only_who_may_read_the_dags_runs_is_sent_on(followed):
 def test_a_step_has_its_own_page_and_one_without_or_with_several_the_runs(followed):
     address, answers, _, _ = followed
     places = [answer["to"] for answer in answers[2:6]]
-    assert places == [f"{address}/#/experiments/7/runs/{run}" for run in ("t1", "p1", "p1", "p1")]
+    assert places == [f"{address}/#/experiments/7/runs/{run}{TRAINING}" for run in ("t1", "p1", "p1", "p1")]
 
 
 def test_mlflow_is_asked_with_the_connections_login(followed):
@@ -86,7 +87,7 @@ def test_a_run_that_mlflow_does_not_know_yet_says_so(followed):
 def test_in_airflows_frame_there_is_a_link_and_names_are_escaped(followed):
     address, answers, views, _ = followed
     text = answers[8]["text"]
-    assert answers[8]["status"] == 200 and f'href="{address}/#/experiments/7/runs/p2" target="_blank"' in text
+    assert answers[8]["status"] == 200 and f'href="{address}/#/experiments/7/runs/p2{TRAINING}" target="_blank"' in text
     assert "<b>" not in text and "&lt;b&gt;" in text
     [view] = [view for view in views if view["name"] == "MLflow"]
     assert view["destination"] == "dag_run" and "{RUN_ID}" in view["href"]
@@ -95,7 +96,7 @@ def test_in_airflows_frame_there_is_a_link_and_names_are_escaped(followed):
 def test_the_public_address_is_http_without_a_login(followed):
     bad, good = followed[1][9:11]
     assert bad["status"] == 404 and bad["to"] is None and "must begin with http" in bad["text"]
-    assert good["to"] == "https://mlflow.example/x/#/experiments/7/runs/p1"
+    assert good["to"] == f"https://mlflow.example/x/#/experiments/7/runs/p1{TRAINING}"
 
 
 def test_an_mlflow_that_is_away_or_not_named_says_what_to_do(followed):
