@@ -97,8 +97,12 @@ def label(temperature: float | None) -> str:
 
 
 def by_name(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The rows as a step's report has them, so that MLflow keeps their numbers: default, temperature_0.7, temperature_1."""
-    return {"default" if row["temperature"] is None else f"temperature_{row['temperature']:g}": dict(row) for row in rows}
+    """The rows as a step's report has them, so that MLflow keeps their numbers: default, temperature_0_7, temperature_1."""
+
+    def name(temperature: float | None) -> str:
+        return "default" if temperature is None else f"temperature_{temperature:g}".replace(".", "_")  # a dot parts words
+
+    return {name(row["temperature"]): dict(row) for row in rows}
 
 
 def shown(row: dict[str, Any]) -> str:

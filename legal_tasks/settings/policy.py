@@ -94,9 +94,9 @@ SETTINGS: dict[str, dict[str, str]] = {
     },
     "evaluation.compare": {MEASURED: "seed category_items", INSTALLATION: "judge judge_model judge_items"},
     "serving.prove": {
-        MEASURED: "max_tokens p95_s max_num_seqs card seed",
+        MEASURED: "max_tokens p95_s max_num_seqs card seed suites rank_texts",
         MORE: "formats",
-        HIGHER: "prompts requests rate",
+        HIGHER: "prompts requests rate sampled",
         FREE: "device",
     },
     "evaluation.gate": {
@@ -105,7 +105,8 @@ SETTINGS: dict[str, dict[str, str]] = {
         INSTALLATION: "profile_name domain_bound_reason",
         MEASURED: "domain_suite card reason",
         STRICTER: "mode domain_by",
-        HIGHER: "domain_bound ratchet_months refusal_bound formed_bound min_items min_prompts parity_bound success_bound",
+        HIGHER: "domain_bound ratchet_months refusal_bound formed_bound min_items min_prompts min_citing parity_bound "
+        "success_bound",
         LOWER: "replace_margin ratchet_margin general_drop general_lower over_refusal_bound loss_gptq loss_gguf p95_s "
         "cost_bound_cny",
     },

@@ -70,6 +70,7 @@ BOUNDS = {
     "formed_bound": (0.1, 0.95),
     "min_items": (1, 200),
     "min_prompts": (1, 60),
+    "min_citing": (1, 60),
     "success_bound": (0.1, 1),
     "replace_margin": (1, 0.01),
     "ratchet_margin": (1, 0.01),

@@ -15,7 +15,7 @@ def judged(*found):
 
 
 def general(**changed):
-    return rules.general_rule({"gain": ESTIMATE | changed, "n": 1080}, LIMITS)
+    return rules.general_rule({"gain": ESTIMATE | changed, "challenger": {"n": 1080}, "n": 1080}, LIMITS)
 
 
 def test_a_two_part_rule_tells_both_numbers_and_both_bounds():

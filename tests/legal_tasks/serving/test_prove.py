@@ -85,7 +85,7 @@ def test_vllm_serves_what_was_evaluated(tmp_path, environments, monkeypatch):
     assert {name: part["engine"] for name, part in report["parity"]["formats"].items()} == {"gptq": "vllm", "gguf": "llama.cpp"}
     assert report["parity"]["formats"]["gptq"]["asked"]["as by default"] >= 100
     asked = {name: row["n"] for name, row in report["sampled"].items()}
-    assert asked == {"default": 24, "temperature_0.7": 24, "temperature_1": 24}
+    assert asked == {"default": 24, "temperature_0_7": 24, "temperature_1": 24}
     assert report["loadtest"]["success_rate"] == 1.0 and report["loadtest"]["p95_first_token_s"] > 0
     assert not list((tmp_path / "var" / "work").iterdir())
 

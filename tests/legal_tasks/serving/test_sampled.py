@@ -100,7 +100,7 @@ def test_each_temperature_has_its_share_with_its_interval(tmp_path):
     assert len(plain) == 20 and all(list(body) == ["model", "messages", "max_tokens"] for body in plain), "the README's body"
     assert "| temperature 0.7 | 10 of 20 right, 50 % [30 %, 70 %] |" in sampled.table(found)
     metrics = flatten({"sampled": sampled.by_name(found["rows"])})
-    assert metrics["sampled.temperature_0.7.share"] == 0.5 and metrics["sampled.default.right"] == 20
+    assert metrics["sampled.temperature_0_7.share"] == 0.5 and metrics["sampled.default.right"] == 20
     (tmp_path / "sampled.json").write_text(json.dumps(found))
     assert read_proof(tmp_path)["sampled"]["temperature 1"] == "0 of 20 right, 0 % [0 %, 16 %]"
 
