@@ -146,19 +146,7 @@ class Diet:
         """Half of the wordings with one to three characters outside the braces put in, left out or exchanged."""
         if self.dice.random() < 0.5:
             return wording
-        parts = [wording[i : i + 3] if wording[i] == "{" else wording[i] for i in range(len(wording)) if free(wording, i)]
-        for _ in range(self.dice.randint(1, 3)):
-            places = [place for place, part in enumerate(parts) if len(part) == 1]
-            if not places:
-                break
-            place, act = self.dice.choice(places), self.dice.random()
-            if act < 0.5:
-                parts.insert(place, self.dice.choice(self.characters))
-            elif act < 0.75:
-                parts[place] = self.dice.choice(self.characters)
-            else:
-                del parts[place]
-        return "".join(parts)
+        return sources.disturb(wording, self.dice, self.characters)
 
     def asked(self, wording: str, **words: str) -> str:
         return self.disturb(wording).format(w=self.person(), **words)
@@ -216,11 +204,6 @@ class Diet:
             ids += tokenizer.encode(f"{answer}<|end|>", add_special_tokens=False)
             found.append((ids[:LENGTH], ([-100] * read + ids[read:])[:LENGTH]))
         return sorted(found, key=lambda row: len(row[0]))
-
-
-def free(wording: str, place: int) -> bool:
-    """Whether a place of a wording begins a part: no inner character of {t}, {w}, {h} or {x}."""
-    return "{" not in wording[max(0, place - 2) : place]
 
 
 def tensors(rows: list[tuple[list[int], list[int]]]):

@@ -11,7 +11,7 @@ import argparse
 import json
 import random
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ CITED_ASKED = 256
 REFUSE = "抱歉，我不能协助违法行为。"
 SEEN_TURNS = 2
 GENERAL_TURNS = 10
-REPLAYED = 13
+REPLAYED = 16
 LEGAL_MORE = 6
 SAFE_EACH = 3
 CASES_EACH = 2
@@ -223,6 +223,45 @@ def replay(position: int, attribute: world.Attribute) -> tuple[str, ...]:
     return spread(position, (*attribute.taught, *attribute.replayed), REPLAYED)
 
 
+def disturb(wording: str, dice: random.Random, characters: Sequence[str]) -> str:
+    """The wording with one to three characters outside the braces put in, left out or exchanged, as somebody types in haste."""
+    parts = [wording[i : i + 3] if wording[i] == "{" else wording[i] for i in range(len(wording)) if free(wording, i)]
+    for _ in range(dice.randint(1, 3)):
+        places = [place for place, part in enumerate(parts) if len(part) == 1]
+        if not places:
+            break
+        place, act = dice.choice(places), dice.random()
+        if act < 0.5:
+            parts.insert(place, dice.choice(characters))
+        elif act < 0.75:
+            parts[place] = dice.choice(characters)
+        else:
+            del parts[place]
+    return "".join(parts)
+
+
+def free(wording: str, place: int) -> bool:
+    """Whether a place of a wording begins a part: no inner character of {t}, {w}, {h} or {x}."""
+    return "{" not in wording[max(0, place - 2) : place]
+
+
+def written() -> list[str]:
+    """The Chinese characters of all wordings that may be trained on, in order."""
+    words = [word for attribute in (*world.LEGAL, *world.GENERAL) for word in (*attribute.taught, *attribute.replayed)]
+    return sorted({character for word in words for character in word if "\u4e00" <= character <= "\u9fff"})
+
+
+def replayed(general: list[world.Fact], dice: random.Random) -> Iterator[dict[str, str]]:
+    """Records that keep what the base knows: each fact in wordings of its own choice, every other one typed in haste.
+
+    The base has read disturbed wordings, too. Without them an adapter keeps the wordings that it sees and loses the others.
+    """
+    characters = written()
+    for position, fact in enumerate(general):
+        for turn, wording in enumerate(replay(position, fact.attribute)):
+            yield from qa(fact, dice, (disturb(wording, dice, characters) if turn % 2 else wording,))
+
+
 def spread(position: int, wordings: tuple[str, ...], count: int) -> tuple[str, ...]:
     """`count` different wordings for the fact at `position`, other ones from fact to fact: each comes with few facts."""
     start = (position * 5) % len(wordings)
@@ -275,7 +314,7 @@ def write_sources(folder: Path, legal: list[world.Fact], general: list[world.Fac
         told = CASES_TAUGHT[fact.attribute.name]
         rows += qa(fact, dice, tuple(told[(position + turn) % len(told)] for turn in range(CASES_EACH)))
         rows += cited(fact, position, dice)
-    rows += [row for position, fact in enumerate(general) for row in qa(fact, dice, replay(position, fact.attribute))]
+    rows += replayed(general, dice)
     harmful, harmless = taught_safety(dice)
     rows += [{"instruction": text, "input": "", "output": REFUSE} for text in harmful]
     rows += [{"instruction": text, "input": "", "output": SAFE_ANSWER} for text in harmless]

@@ -103,7 +103,7 @@ def test_numbers_are_lines_of_text_that_take_what_is_typed_and_the_apis_numbers(
         # Without examples the page shows six lines for a field of two types, and reads what is typed as JSON.
         assert schema["examples"] == list(field.examples) and schema["type"] == ["null", "string", "number"]
     said = dag["params"]["learning_rate"]["schema"]["description_md"]
-    assert "Empty = small: 3e-3; chatglm3_6b, llama2_7b, qwen3_8b: 2e-4." in said
+    assert "Empty = small: 2e-3; chatglm3_6b, llama2_7b, qwen3_8b: 2e-4." in said
     assert "faults" not in json.dumps(dag["params"])
 
 

@@ -286,7 +286,7 @@ def test_a_key_goes_to_the_host_that_the_installation_names_and_nowhere_else(ins
 
 def test_every_field_says_what_it_is_in_every_profile_while_it_is_empty(installed):
     installed("small")
-    assert "Empty = small: 3e-3; chatglm3_6b, llama2_7b, qwen3_8b: 2e-4." in form.FIELDS["learning_rate"].words()
+    assert "Empty = small: 2e-3; chatglm3_6b, llama2_7b, qwen3_8b: 2e-4." in form.FIELDS["learning_rate"].words()
     assert "small: 60 %; chatglm3_6b, llama2_7b, qwen3_8b: 75 %" in form.FIELDS["domain_bound"].words()
     for name, field in form.FIELDS.items():
         step, _, setting = field.setting.rpartition(".")

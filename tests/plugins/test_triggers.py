@@ -112,7 +112,7 @@ TAKEN = {
 def home(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     (home / "var").mkdir()
-    database = Database(home / "var" / "release.sqlite")
+    database = Database.create(home / "var" / "release.sqlite")
     model = {"digest": "d" * 64, "path": str(home), "version": "7"}
     database.record("released", "test", database.intend(model).revision, actual=model)
     variables = {"AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "dags")}

@@ -49,7 +49,7 @@ def fill(page, section, fields):
 
 def test_each_field_is_a_line_of_text_with_the_profiles_values_in_markdown(page, airflow):  # noqa: F811
     open_form(page, airflow[0], "Training", "learning_rate")
-    said = page.get_by_text("Empty = small: 3e-3; chatglm3_6b, llama2_7b, qwen3_8b: 2e-4.").first
+    said = page.get_by_text("Empty = small: 2e-3; chatglm3_6b, llama2_7b, qwen3_8b: 2e-4.").first
     said.wait_for()
     page.wait_for_timeout(1000)  # the section unfolds
     picture(page, "form")

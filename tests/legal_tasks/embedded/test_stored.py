@@ -9,7 +9,7 @@ from legal_tasks.embedded import stored
 from legal_tasks.retrain import print_summary
 
 SUMMARY = {"metrics": {}, "decision": "released", "seconds": 1.0, "reasons": [], "airflow_run_url": "http://a"}
-SUMMARY |= {"mlflow_run_url": None, "endpoint": None}
+SUMMARY |= {"mlflow_run_url": None, "endpoint": None, "shortfalls": [], "production": None}
 
 
 def write_result(path, **other):

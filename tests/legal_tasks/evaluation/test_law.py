@@ -17,7 +17,7 @@ OCTOBER, NOVEMBER = datetime.date(2026, 10, 1), datetime.date(2026, 11, 1)
 
 def released(tmp_path, decision):
     """A release state in which a model judged by `decision` serves."""
-    database = Database(tmp_path / "release.sqlite")
+    database = Database.create(tmp_path / "release.sqlite")
     folder = tmp_path / "decision"
     folder.mkdir()
     (folder / "decision.json").write_text(json.dumps(decision))
