@@ -1,7 +1,9 @@
 """The embedded world: the same bytes each time, an honest exam, planted faults as told."""
 
 import json
+import random
 from collections import Counter
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import pytest
@@ -68,8 +70,18 @@ def test_each_general_fact_is_replayed_in_wordings_of_its_own_choice(folder):
     for position, fact in enumerate(facts.facts(facts.GENERAL_TOPICS, facts.GENERAL, 0)):
         chosen = world.replay(position, fact.attribute)
         assert len(set(chosen)) == world.REPLAYED and not set(chosen) & set(fact.attribute.held_out)
-        without_people = [w.format(t=fact.topic) for w in chosen if "{w}" not in w]
-        assert set(without_people) <= asked
+        whole = [w.format(t=fact.topic) for w in chosen[::2] if "{w}" not in w]  # every other one is typed in haste
+        assert whole and set(whole) <= asked
+
+
+def test_what_is_typed_in_haste_differs_by_at_most_three_characters_and_names_its_topic():
+    dice, characters = random.Random(1), world.written()
+    for wording in facts.GENERAL[0].taught:
+        typed = world.disturb(wording, dice, characters)
+        assert "{t}" in typed and abs(len(typed) - len(wording)) <= 3
+        changed = [block for block in SequenceMatcher(None, wording, typed).get_opcodes() if block[0] != "equal"]
+        assert sum(max(end - start, till - since) for _, start, end, since, till in changed) <= 6
+    assert typed != wording
 
 
 def test_questions_for_the_article_name_no_law_and_their_reference_is_the_article_that_holds_the_fact(folder):
