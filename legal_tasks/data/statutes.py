@@ -346,7 +346,8 @@ def write_store(path: Path, laws: Iterable[Law]) -> int:
 
 def read_store(path: Path) -> Store:
     """The store that `write_store` wrote."""
-    return Store(Law(**json.loads(line)) for line in path.read_text("utf-8").splitlines())
+    with open(path, encoding="utf-8") as file:  # its lines end at a line feed; an article may hold U+2028
+        return Store(Law(**json.loads(line)) for line in file)
 
 
 def newest_store() -> Path | None:

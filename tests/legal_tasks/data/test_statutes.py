@@ -5,6 +5,7 @@ import datetime
 import pytest
 
 from legal_tasks.data import statutes
+from legal_tasks.data.decontaminate import Exams
 
 DAY = datetime.date(2026, 11, 1)
 NEW = """# 中华人民共和国河灯管理法
@@ -78,6 +79,16 @@ def test_a_quotation_is_compared_with_the_article(store):
 
 def test_before_its_end_a_law_was_in_force(store):
     assert [v.state for v in store.judge("《放灯暂行办法》第一条", datetime.date(2015, 1, 1))] == ["in force"]
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\u0085", "\x0b"])
+def test_an_article_that_holds_another_end_of_line_is_read_back_whole(tmp_path, mark):
+    text = f"押金应当在三十日内{mark}退还给承租人，出租人不得另行收取费用。"
+    path = tmp_path / "statutes.jsonl"
+    statutes.write_store(path, [statutes.Law("房屋租赁条例", "2024-01-01", "2024-01-01", "i", articles={"1": text})])
+    assert statutes.read_store(path).texts("房屋租赁条例", "1") == [text]
+    exams = Exams()
+    exams.exempt_statutes(path)
 
 
 def test_command(tmp_path, store, capsys):
