@@ -68,8 +68,8 @@ def session_token(request: Request) -> str | None:
     return bearer if scheme.lower() == "bearer" else request.cookies.get(COOKIE_NAME_JWT_TOKEN)
 
 
-async def reader(request: Request) -> Any:
-    """The user of the session; 401 without a valid one, 403 where it may read the runs of no retrain."""
+async def signed_in(request: Request) -> Any:
+    """The user of the session; 401 without a valid one."""
     from airflow.api_fastapi.app import get_auth_manager
     from jwt import InvalidTokenError
 
@@ -77,9 +77,14 @@ async def reader(request: Request) -> Any:
     if not token:
         raise HTTPException(401, "log in to Airflow first")
     try:
-        user = await get_auth_manager().get_user_from_token(token)
+        return await get_auth_manager().get_user_from_token(token)
     except InvalidTokenError:
         raise HTTPException(401, "the session has ended: log in to Airflow again") from None
+
+
+async def reader(request: Request) -> Any:
+    """The user of the session; 401 without a valid one, 403 where it may read the runs of no retrain."""
+    user = await signed_in(request)
     if not any(may(user, "GET", dag) for dag in DAGS):
         raise HTTPException(403, f"you may not read the runs of {' or '.join(DAGS)}")
     return user

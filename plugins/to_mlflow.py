@@ -16,7 +16,7 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from links import PREFIX
-from pages import base_path
+from pages import base_path, may, signed_in
 
 from legal_tasks.addresses import take_login
 from legal_tasks.tracking.server import TRAINING
@@ -41,17 +41,7 @@ class NotFound(Exception):
 
 async def check(request: Request, dag: str) -> None:
     """401 without a valid session, 403 where its user may not read the runs of this DAG."""
-    from airflow.api_fastapi.app import get_auth_manager
-    from jwt import InvalidTokenError
-    from pages import may, session_token
-
-    token = session_token(request)
-    if not token:
-        raise HTTPException(401, "log in to Airflow first")
-    try:
-        user = await get_auth_manager().get_user_from_token(token)
-    except InvalidTokenError:
-        raise HTTPException(401, "the session has ended: log in to Airflow again") from None
+    user = await signed_in(request)
     if not may(user, "GET", dag):
         raise HTTPException(403, f"you may not read the runs of {dag}")
 
