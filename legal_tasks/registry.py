@@ -155,7 +155,7 @@ def _rebuild(client: Any, adapter: Path, manifest: Mapping[str, Any], release: A
 
 
 def _curve(path: Path, at: int) -> Iterator[tuple[str, float, int, int]]:
-    for line in path.read_text("utf-8").splitlines() if path.is_file() else ():
+    for line in filter(None, path.read_text("utf-8").split("\n")) if path.is_file() else ():
         point = json.loads(line)
         step = int(point.get("step", 0))
         for name, value in flatten({key: value for key, value in point.items() if key != "step"}).items():

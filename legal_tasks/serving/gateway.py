@@ -431,5 +431,5 @@ def _accepts(pid: int, started: str | None) -> bool:
 def last_requests(root: Path, count: int = 20) -> list[dict]:
     """The newest lines of the access log."""
     path = root / "access.log"
-    lines = path.read_text("utf-8").splitlines()[-count:] if path.is_file() else []
-    return [json.loads(line) for line in lines]
+    lines = path.read_text("utf-8").split("\n") if path.is_file() else []
+    return [json.loads(line) for line in lines if line][-count:]

@@ -167,4 +167,4 @@ def curves(points: Sequence[Mapping[str, Any]]) -> str:
 
 def read_points(path: Path) -> list[dict[str, Any]]:
     """The points of a log.jsonl."""
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    return [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]

@@ -155,6 +155,13 @@ def test_what_would_mean_too_much_is_refused(seat, capsys, options, words):
     assert code == 2 and result is None and words in said.err and tombstones.read() == []
 
 
+@pytest.mark.parametrize("mark", ["\u2028", "\u0085", "\x1c"])
+def test_a_subject_with_a_line_separator_is_read_back(seat, mark):
+    word = f"张三{mark}李四"
+    tombstones.write(tombstones.Tombstone("t1", "2026-11-01T00:00:00Z", subject=(word,), reason=f"letter{mark}"))
+    assert [(stone.subject, stone.reason) for stone in tombstones.read()] == [((word,), f"letter{mark}")]
+
+
 def test_a_seat_without_tombstones_keeps_its_keys(seat):
     named = collect.extra_inputs(collect.Params(seat, DAY, sources=str(seat / "sources.yaml")))
     assert set(named) == {"sources", "source/qa/qa.json"}

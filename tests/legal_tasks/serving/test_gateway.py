@@ -61,6 +61,13 @@ def test_the_log_has_a_line_per_request_without_key_or_question(front, client, e
     assert front.probe_key not in text and "合同" not in text
 
 
+def test_a_line_separator_in_a_path_breaks_no_line_of_the_log(front, client, wait_for):
+    front.start()
+    identity = client.get("/v1/%E2%80%A8%C2%85x").headers["x-request-id"]
+    line = wait_for(lambda: next((line for line in gateway.last_requests(front.root) if line["id"] == identity), None))
+    assert line["uri"].startswith("/v1/")
+
+
 @pytest.mark.parametrize("asked", [{}, {"stream_options": {"include_usage": True}}])
 def test_a_stream_arrives_piece_by_piece(front, client, engine, asked):
     front.start(Route.only(engine.port, "7"))
