@@ -151,6 +151,37 @@ def worst(cells: list[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
+AT_MOST = ("over_refusal", "loss_gptq", "loss_gguf")  # rules whose value must not be larger than their bound
+
+
+def chance(cells: list[dict[str, Any]]) -> dict[str, float]:
+    """Per rule: how likely the next seed's first run misses the bound; a prediction from Student's t over the seeds.
+
+    A seed counts once, with its worst processor: another processor changes one seed's result less than another seed does.
+    It takes the values of seeds for normally distributed. Left out are rules whose value was the same for every seed.
+    """
+    import statistics
+
+    from scipy.stats import t as student
+
+    lower = {"value": "general ability, lower bound", "bound": -0.055}
+    found: dict[str, float] = {}
+    for name in [*dict.fromkeys(name for cell in cells for name in cell["rules"]), lower["value"]]:
+        seeds: dict[int, list[float]] = {}
+        bound = lower["bound"] if name == lower["value"] else next(c["rules"][name]["bound"] for c in cells if name in c["rules"])
+        for cell in cells:
+            value = cell["general"]["lower"] if name == lower["value"] else cell["rules"].get(name, {}).get("value")
+            if value is not None and bound is not None:
+                sign = -1 if name in AT_MOST else 1
+                seeds.setdefault(cell["seed"], []).append(sign * (value - bound))
+        margins = [min(values) for values in seeds.values()]
+        if len(margins) < 3 or not (spread := statistics.stdev(margins)):
+            continue
+        distance = statistics.mean(margins) / (spread * (1 + 1 / len(margins)) ** 0.5)
+        found[name] = float(student.sf(distance, len(margins) - 1))
+    return found
+
+
 def main() -> int:
     if len(sys.argv) > 1 and sys.argv[1] == "--one":
         seed, month, champion, place = sys.argv[2:]
@@ -191,6 +222,7 @@ def main() -> int:
         "months": len(later),
         "left_out": missing,
         "worst": worst(cells),
+        "chance": chance(cells),
         "worst_months": worst(later) if later else {},
         "table": [{key: cell[key] for key in cell if key != "merged"} for cell in [*cells, *later]],
         "machine": {"processor": processor(), "processors": os.cpu_count(), "torch": torch.__version__, "jobs": jobs},
