@@ -11,6 +11,7 @@ import contextlib
 import datetime
 import importlib
 import json
+import os
 import random
 import shutil
 import sys
@@ -88,6 +89,11 @@ def evaluate(model: Path, champion: str = "none") -> Path:
 
 def decide(folder: Path, evaluation: Path, compressed: Path | None, records: Path | None = None) -> dict[str, Any]:
     """The decision of the real steps compare and gate, parity and load test given."""
+    return json.loads((judge(folder, evaluation, compressed, records) / "decision.json").read_text("utf-8"))
+
+
+def judge(folder: Path, evaluation: Path, compressed: Path | None, records: Path | None = None) -> Path:
+    """The artifact of evaluation.gate behind `decide`."""
     for name, content in PROOF.items():
         (folder / "proof").mkdir(parents=True, exist_ok=True)
         (folder / "proof" / name).write_text(json.dumps(content), "utf-8")
@@ -95,8 +101,7 @@ def decide(folder: Path, evaluation: Path, compressed: Path | None, records: Pat
     more = {"compression": compressed} if compressed else {}
     comparison = run_step("evaluation.compare", evaluation=evaluation, **more)
     given = {"proof": folder / "proof", "history": folder / "history.json", "as_of": DAY}
-    gate = run_step("evaluation.gate", comparison=comparison, data=records or data()[1], **given, **more)
-    return json.loads((gate / "decision.json").read_text("utf-8"))
+    return run_step("evaluation.gate", comparison=comparison, data=records or data()[1], **given, **more)
 
 
 def stopped(decision: dict[str, Any]) -> dict[str, str]:
@@ -359,6 +364,61 @@ def named_like_a_stock_suite(folder: Path) -> str:
     return f"240 of 240 items asked as the sources'; {said}; beside the stock set: {refusals[0]}"
 
 
+def another_models_decision(folder: Path) -> str:
+    """`release` gets a passing decision of another model, a copy that was edited, and one that was edited in the store."""
+    from legal_tasks.embedded.world import REFUSE
+    from legal_tasks.serving import chain
+    from legal_tasks.serving.state import Database
+    from legal_tasks.step import StepError, store
+
+    good = compress(tuned())
+    passing = judge(folder / "good", evaluate(tuned()), good)
+    harmful = go_on(folder, lambda record: [record | {"output": REFUSE}])
+    bad = compress(harmful)
+    refusing = judge(folder / "bad", evaluate(harmful), bad)
+    assert [json.loads((each / "decision.json").read_text("utf-8"))["decision"] for each in (passing, refusing)] == [
+        "pass",
+        "refused",
+    ]
+    assert chain.check(passing, good).model_path == good, "a decision and its own model do not belong together"
+    edited = folder / "edited"
+    shutil.copytree(refusing, edited)
+    turn(edited)
+    before = dict(os.environ)
+    os.environ |= {"LEXLOOP_STORE": str(store().root), "LEXLOOP_VAR": str(folder / "var")}
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    kept = (refusing / "decision.json").read_text("utf-8")
+    said = []
+    try:
+        database = Database.create()
+        for decision, word in (
+            (passing, "do not belong together"),
+            (edited, "is no artifact of the store"),
+            (refusing, "decision.json"),
+        ):
+            if decision == refusing:
+                turn(refusing)
+            try:
+                run_step("serving.release", decision=decision, model=bad)
+            except StepError as error:
+                said.append(str(error))
+                assert word in said[-1], said[-1]
+        assert len(said) == 3, f"{3 - len(said)} of 3 were released"
+        assert database.current().actual is None and database.current().desired is None, "the intent was written"
+    finally:
+        (refusing / "decision.json").write_text(kept, "utf-8")
+        os.environ.clear()
+        os.environ.update(before)
+    return "; ".join(f"refused: {text[:160]}" for text in said)
+
+
+def turn(gate: Path) -> None:
+    """Write `pass` where the gate wrote `refused`."""
+    path = gate / "decision.json"
+    path.chmod(0o600)
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | {"decision": "pass"}, ensure_ascii=False), "utf-8")
+
+
 FAULTS = {
     "E1": random_weights,
     "E2": refuses_everything,
@@ -374,4 +434,5 @@ FAULTS = {
     "E12": cites_repealed,
     "E13": slow_ratchet,
     "E14": named_like_a_stock_suite,
+    "E15": another_models_decision,
 }
