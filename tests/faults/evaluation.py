@@ -367,7 +367,6 @@ def named_like_a_stock_suite(folder: Path) -> str:
 def another_models_decision(folder: Path) -> str:
     """`release` gets a passing decision of another model, a copy that was edited, and one that was edited in the store."""
     from legal_tasks.embedded.world import REFUSE
-    from legal_tasks.serving import chain
     from legal_tasks.serving.state import Database
     from legal_tasks.step import StepError, store
 
@@ -380,7 +379,6 @@ def another_models_decision(folder: Path) -> str:
         "pass",
         "refused",
     ]
-    assert chain.check(passing, good).model_path == good, "a decision and its own model do not belong together"
     edited = folder / "edited"
     shutil.copytree(refusing, edited)
     turn(edited)
@@ -392,7 +390,7 @@ def another_models_decision(folder: Path) -> str:
     try:
         database = Database.create()
         for decision, word in (
-            (passing, "do not belong together"),
+            (passing, "the gate judged the model"),
             (edited, "is no artifact of the store"),
             (refusing, "decision.json"),
         ):
