@@ -24,7 +24,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from legal_tasks import notes as noted
-from legal_tasks import schedule, services, settings, verdict
+from legal_tasks import schedule, services, settings, tracking, verdict
 from legal_tasks.embedded import stored
 from legal_tasks.settings import policy
 from legal_tasks.step import EXIT_BUG, EXIT_CALLER, EXIT_DONE, StepError, convert, describe_params, var_folder
@@ -294,7 +294,7 @@ def summarise(follower: Follower, state: str, seconds: float) -> dict[str, Any]:
         ],
         "production": serves,
         "endpoint": f"http://127.0.0.1:{services.Ports.read().gateway}/v1" if production else None,
-        "mlflow_run_url": next((n["mlflow_run_url"] for n in reversed(list(notes.values())) if n.get("mlflow_run_url")), None),
+        "mlflow_run_url": mlflow_page(follower.dag, follower.run_id, notes),
         "airflow_run_url": f"{services.airflow_url()}/dags/{follower.dag}/runs/{follower.run_id}",
         "seconds": round(seconds, 1),
         "exit": code,
@@ -307,6 +307,20 @@ def production_model() -> dict[str, Any] | None:
     if not path.is_file():
         return None
     return json.loads(path.read_text("utf-8")).get("production")
+
+
+def mlflow_page(dag: str, run_id: str, notes: dict[str, dict[str, Any]]) -> str | None:
+    """Page of the run by which months are compared; of its newest step where MLflow is away or has no such run."""
+    address = services.mlflow_url()
+    os.environ.setdefault("MLFLOW_TRACKING_URI", address)
+    try:
+        client = tracking.mlflow_client()
+        parent = tracking.find_parent(client, run_id, create=False, experiment=dag)
+    except tracking.failures():
+        parent = None
+    if parent is not None:
+        return tracking.run_url(address, parent.info.experiment_id, parent.info.run_id)
+    return next((note["mlflow_run_url"] for note in reversed(list(notes.values())) if note.get("mlflow_run_url")), None)
 
 
 def print_summary(summary: dict[str, Any]) -> None:
