@@ -33,6 +33,7 @@ from legal_tasks.tracking import TrackingError
 DAG, QUARTERLY = "monthly_retrain", "quarterly_retrain"
 ZONE = ZoneInfo("Asia/Shanghai")
 POLL_S = 1.0
+EXIT_LEFT = 130  # Ctrl-C: as a shell says it
 ENDED = {"success", "failed", "skipped", "upstream_failed", "removed"}
 
 
@@ -412,12 +413,16 @@ def retrain(arguments: argparse.Namespace) -> int:
     dag = QUARTERLY if arguments.bases else arguments.dag
     airflow.wait_for_dag(dag)
     run_id = f"make__{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H-%M-%S}__{uuid.uuid4().hex[:4]}"
-    airflow.call("POST", f"/dags/{dag}/dagRuns", json={"dag_run_id": run_id, "logical_date": None, "conf": conf})
-    on = schedule.switch_on(airflow, dag, run_id, arguments.schedule, time.time())
-    print(f"run {run_id}", flush=True)
-    print(about_schedule(airflow, dag, on), flush=True)
     follower = Follower(airflow, run_id, dag)
-    state = follower.follow(arguments.timeout_s)
+    try:
+        airflow.call("POST", f"/dags/{dag}/dagRuns", json={"dag_run_id": run_id, "logical_date": None, "conf": conf})
+        on = schedule.switch_on(airflow, dag, run_id, arguments.schedule, time.time())
+        print(f"run {run_id}", flush=True)
+        print(about_schedule(airflow, dag, on), flush=True)
+        state = follower.follow(arguments.timeout_s)
+    except KeyboardInterrupt:
+        print(f"\n{on_its_own(dag, run_id)}", file=sys.stderr)
+        return EXIT_LEFT
     schedule.switch_back(airflow, dag, run_id, time.time())  # as the run's own callback does, which may come later
     summary = summarise(follower, state, time.monotonic() - started)
     page = f"{services.airflow_url()}/plugin/legal-models"
@@ -429,6 +434,17 @@ def retrain(arguments: argparse.Namespace) -> int:
     os.replace(temporary, path)
     print_summary(summary)
     return summary["exit"]
+
+
+def on_its_own(dag: str, run_id: str) -> str:
+    """What becomes of a run that nobody follows any more, and how to look at it and to end it."""
+    page = f"{services.airflow_url()}/dags/{dag}/runs/{run_id}"
+    return (
+        f"no longer followed; the run {run_id} goes on.\n"
+        f"  look at it:  {page}\n"
+        "  end it:      on that page, Mark run as failed; what it has finished is kept and taken up by the next run\n"
+        "  end all:     make stop"
+    )
 
 
 def about_schedule(airflow: Airflow, dag: str, on: bool) -> str:
@@ -462,6 +478,9 @@ def main(argv: list[str] | None = None) -> int:
     except (StepError, TrackingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_CALLER
+    except KeyboardInterrupt:
+        print("stopped before a run was started; the services that run already go on (make status, make stop)", file=sys.stderr)
+        return EXIT_LEFT
 
 
 if __name__ == "__main__":

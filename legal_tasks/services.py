@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import fcntl
 import json
 import os
 import re
@@ -24,12 +25,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from legal_tasks import postgres, tracking, verdict
+from legal_tasks import postgres, private, tracking, verdict
 from legal_tasks.addresses import take_login
 from legal_tasks.setup import nginx_path, python_of
 from legal_tasks.step import REPOSITORY, StepError, var_folder
@@ -131,12 +133,25 @@ def fernet_key() -> str:
     return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
 
 
-def admin_password() -> str:
-    """Airflow's admin password, generated on first use into the file that the simple auth manager reads."""
+def passwords() -> dict[str, str]:
+    """{user: password} of Airflow's users, each generated on first use into the private file that the simple auth manager reads.
+
+    It would make those that are missing itself, and write them into its log.
+    """
     path = var_folder() / "airflow" / "passwords.json"
-    if not path.is_file():
-        write_private(path, json.dumps({"admin": secrets.token_urlsafe(12)}))
-    return json.loads(path.read_text("utf-8"))["admin"]
+    known: dict[str, str] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    names = [user.partition(":")[0] for user in airflow_users().split(",")]
+    missing = [name for name in names if name not in known]
+    if missing:
+        known |= {name: secrets.token_urlsafe(12) for name in missing}
+        neighbour = path.with_name(path.name + ".part")
+        write_private(neighbour, json.dumps(known))
+        os.replace(neighbour, path)
+    return known
+
+
+def admin_password() -> str:
+    return passwords()["admin"]
 
 
 def airflow_users() -> str:
@@ -235,6 +250,7 @@ def write_supervisor_config() -> Path:
         f"pidfile={var}/supervisord.pid",
         f"childlogdir={logs}",
         f"directory={REPOSITORY}",
+        f"umask={private.UMASK:03o}",
         f"environment={variables}",
         *(["user=root"] if os.geteuid() == 0 else []),
         "[rpcinterface:supervisor]",
@@ -339,38 +355,83 @@ def answers(url: str, timeout_s: float = 2.0) -> bool:
         return False
 
 
-def migrate() -> None:
-    """Databases of Airflow and MLflow, side by side; then Airflow's pools (a task of a missing pool would wait for ever)."""
+def migrate(held: int | None = None) -> None:
+    """Databases of Airflow and MLflow, side by side; then Airflow's pools (a task of a missing pool would wait for ever).
+
+    `held`: the descriptor of the lock of `up`.
+    """
     var = var_folder()
     (var / "mlflow").mkdir(parents=True, exist_ok=True)
     full = {**os.environ, **environment()}
-    jobs = []
+    jobs: list[subprocess.Popen[str]] = []
     marker = var / "airflow" / "migrated"
     version = python_of("orchestrator").parents[1].joinpath("lexloop-lock.txt").read_text() + postgres.fingerprint()
     if marker.is_file() and marker.read_text() == version:
         return
     airflow = [str(python_of("orchestrator")), "-m", "airflow"]
-    jobs.append(
-        subprocess.Popen([*airflow, "db", "migrate"], env=full, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    )
+    commands = [[*airflow, "db", "migrate"]]
     if "mlflow" in programs():
-        argv = [str(python_of("ml")), "-m", "mlflow", "db", "upgrade", mlflow_database()]
-        jobs.append(subprocess.Popen(argv, env=full, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
-    for job in jobs:
-        said, _ = job.communicate()
+        commands.append([str(python_of("ml")), "-m", "mlflow", "db", "upgrade", mlflow_database()])
+    # In sessions of their own, with the lock: neither Ctrl-C nor the end of this process stops one halfway, and who comes
+    # next waits for it.
+    kept = {"start_new_session": True, "pass_fds": (held,)} if held is not None else {"start_new_session": True}
+    for argv in commands:
+        jobs.append(subprocess.Popen(argv, env=full, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **kept))
+    try:
+        said = [job.communicate()[0] for job in jobs]
+    except KeyboardInterrupt:
+        print("the databases are being made; a few seconds more until this can end", file=sys.stderr, flush=True)
+        for job in jobs:
+            job.communicate()
+        raise
+    for job, text in zip(jobs, said, strict=True):
         if job.returncode:
-            raise StepError(f"{job.args!r} failed with {job.returncode}:\n" + "\n".join(said.splitlines()[-15:]))
+            raise StepError(f"{job.args!r} failed with {job.returncode}:\n" + "\n".join(text.splitlines()[-15:]))
     pools = var / "airflow" / "pools.json"
     pools.write_text(json.dumps({"training": {"slots": 1, "description": "one trainer at a time", "include_deferred": True}}))
     subprocess.run([*airflow, "pools", "import", str(pools)], env=full, check=True, stdout=subprocess.DEVNULL)
     marker.write_text(version)
 
 
+def close() -> None:
+    """Nobody else reads what lies below var or in the store; a database server under another account gets past."""
+    own_server = postgres.is_own() and os.geteuid() == 0
+    found = private.close(var_folder(), frozenset({postgres.data_folder().name} if own_server else ()))
+    store = Path(environment()["LEXLOOP_STORE"])
+    found += private.close(store) if store.is_dir() and store.parent != var_folder() else []
+    if found:
+        print(f"closed to other accounts: {', '.join(map(str, found[:5]))}{' …' if len(found) > 5 else ''}")
+
+
+@contextmanager
+def alone() -> Iterator[int]:
+    """One `up` at a time in a var folder; the next one says who is at work, and waits. Gives the lock's descriptor."""
+    path = var_folder() / "up.lock"
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with open(path, "a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            print(f"process {file.read().strip() or '?'} is starting the services already; waiting for it", flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        file.truncate()
+        file.write(str(os.getpid()))
+        file.flush()
+        yield file.fileno()
+
+
 def up() -> bool:
     """Start what does not run and wait until it answers; returns True where something had to be started."""
     verdict.languages()  # a wrong setting is told now, not in the log of a callback
-    if is_up():
-        return False
+    private.keep()
+    with alone() as held:
+        return False if is_up() else start(held)
+
+
+def start(held: int) -> bool:
+    """`up` where not all of it is there, under the lock whose descriptor is `held`."""
     if supervisor_pid() is not None:
         control("start", "all", quiet=True)
         wait_healthy()
@@ -389,11 +450,12 @@ def up() -> bool:
     from legal_tasks.serving.state import Database
 
     Database.create()
-    admin_password()
+    passwords()
     postgres.keep_choice()
+    close()
     write_airflow_config()
     with postgres.running():
-        migrate()
+        migrate(held)
     config = write_supervisor_config()
     argv = [str(python_of("orchestrator")), "-m", "supervisor.supervisord", "-c", str(config)]
     values = {**os.environ, **environment()}
@@ -512,6 +574,9 @@ def main(argv: list[str] | None = None) -> int:
     except (StepError, TrackingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"{action} was stopped halfway; call it again", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -11,6 +11,7 @@ configured to look (a wheel on disk), else from PyTorch's own CPU index; a build
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import os
 import platform
@@ -19,6 +20,8 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -282,6 +285,29 @@ def check_ports() -> None:
 
 def setup(names: list[str], nginx: bool = False, chromium: bool = False, ports: bool = False) -> None:
     """Check the machine, then build what is missing."""
+    with alone():
+        _setup(names, nginx, chromium, ports)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """One set-up at a time in a folder of environments: two would build into each other. The next one says so, and waits."""
+    root().mkdir(parents=True, exist_ok=True)
+    with open(root() / ".lock", "a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            print(f"process {file.read().strip() or '?'} sets up here already; waiting for it", flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        file.truncate()
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _setup(names: list[str], nginx: bool, chromium: bool, ports: bool) -> None:
     missing = [ENVIRONMENTS[name] for name in names if not is_built(ENVIRONMENTS[name])]
     check_machine(missing)
     if ports:
@@ -313,6 +339,9 @@ def main(argv: list[str] | None = None) -> int:
     except SetupError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("the set-up was stopped halfway; the next one goes on with what is missing", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -27,7 +27,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from legal_tasks import artifacts, attempt, room, settings, tracking
+from legal_tasks import artifacts, attempt, private, room, settings, tracking
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 EXIT_DONE, EXIT_BUG, EXIT_CALLER, EXIT_SKIPPED = 0, 1, 2, 99
@@ -407,6 +407,7 @@ def spare_collections() -> None:
 
 def main(name: str, argv: Sequence[str] | None = None) -> int:
     """Run the step module `name` (e.g. "legal_tasks.data.clean") as a command; return the exit code."""
+    private.keep()
     spare_collections()
     module = importlib.import_module(name)
     specs = describe_params(module.Params)

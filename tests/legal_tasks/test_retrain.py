@@ -173,3 +173,30 @@ def test_the_command_with_another_seed_keeps_what_was_asked_for_and_is_a_shells(
 
 def test_a_run_that_was_skipped_as_a_whole_is_not_called_released():
     assert retrain.decide("success", {"collect": {}})[0] == "skipped"
+
+
+def test_who_stops_following_hears_that_the_run_goes_on(tmp_path, monkeypatch, capsys):
+    """Ctrl-C ends the following, not the run."""
+
+    class Answers:
+        url = "http://127.0.0.1:8080"
+
+        def __init__(self, *_):
+            pass
+
+        def wait_for_dag(self, dag):
+            pass
+
+        def call(self, method, path, **_):
+            if path.endswith("/taskInstances"):
+                raise KeyboardInterrupt
+            return {"state": "running", "is_paused": False, "next_dagrun_run_after": None}
+
+    monkeypatch.setenv("LEXLOOP_VAR", str(tmp_path / "var"))
+    monkeypatch.setattr(retrain, "Airflow", Answers)
+    monkeypatch.setattr(retrain.services, "up", lambda: False)
+    assert retrain.main([]) == 130
+    said = capsys.readouterr()
+    run = next(line for line in said.out.splitlines() if line.startswith("run make__")).removeprefix("run ")
+    assert f"the run {run} goes on" in said.err and f"/dags/monthly_retrain/runs/{run}" in said.err
+    assert "make stop" in said.err and "Traceback" not in said.err
