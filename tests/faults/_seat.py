@@ -83,8 +83,11 @@ def _end_shared() -> None:
 
 
 @contextmanager
-def seat(folder: Path) -> Iterator[Seat]:
-    """Started services with an empty store; stopped whatever happens. Ports are those of the environment, else free ones."""
+def seat(folder: Path, started: bool = True) -> Iterator[Seat]:
+    """Started services with an empty store; stopped whatever happens. Ports are those of the environment, else free ones.
+
+    `started=False`: nothing runs yet.
+    """
     _end_shared()  # one seat at a time: they may have been given the same ports
     before = dict(os.environ)
     engine = [sys.executable, "-m", "tests.faults._engine", "{model}", "{port}", "{name}"]
@@ -102,9 +105,10 @@ def seat(folder: Path) -> Iterator[Seat]:
         os.environ.pop(name, None)
     one = Seat(folder / "v")
     try:
-        began = time.monotonic()
-        one.up()
-        print(f"services up after {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+        if started:
+            began = time.monotonic()
+            one.up()
+            print(f"services up after {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
         yield one
     finally:
         one.stop()

@@ -26,6 +26,7 @@ from legal_tasks.serving.intent import bring
 from legal_tasks.serving.loadtest import quantiles
 from legal_tasks.serving.state import Database
 from legal_tasks.step import StepError, main
+from tests.faults._accounts import another_account, two_at_once
 from tests.legal_tasks.training.tiny import make_base, make_exam, make_record, make_split
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -451,4 +452,6 @@ FAULTS = {
     "S8": bad_requests,
     "S9": a_crowd,
     "S10": exam_in_calibration,
+    "S17": two_at_once,
+    "S18": another_account,
 }
