@@ -17,7 +17,7 @@ export LEXLOOP_DB ?= $(DB)
 
 .DEFAULT_GOAL := help
 GPU_PYTHON ?= $(ML)
-.PHONY: help setup retrain test test-all check up stop status key rollback gc prepare bench faults gpu-check
+.PHONY: help setup retrain test test-all check up stop status key rollback gc prepare bench faults gpu-check pins audit sbom licences
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -68,6 +68,18 @@ bench: setup ## benchmarks: make bench NAME=retrain; results in benchmarks/resul
 
 faults: setup ## fault injections: make faults [NAME=data,...] [ID=D1,D4]; a line each
 	@$(ML) -m tests.faults --name "$(NAME)" --ids "$(ID)"
+
+pins: ## resolve every environment again and pin each package with its hashes
+	@$(PYTHON) -m legal_tasks.pins write
+
+audit: ## known faults of the pinned packages (needs a network)
+	@$(PYTHON) -m legal_tasks.pins audit
+
+sbom: ## a bill of materials (CycloneDX) of each environment, in var/sbom/
+	@$(PYTHON) -m legal_tasks.pins sbom
+
+licences: ## docs/dependencies.md: the licence of every package
+	@$(PYTHON) -m legal_tasks.pins licences
 
 gpu-check: ## on a card: LoRA, QLoRA and GPTQ of a random 7B, against TRL's defaults [GPU_PYTHON=an environment with CUDA]
 	@$(GPU_PYTHON) -m benchmarks.gpu_training

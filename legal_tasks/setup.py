@@ -27,9 +27,9 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TORCH = "torch==2.13.0+cpu"
+TORCH_HASHES = ("6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b",)  # cp311, x86_64
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
-UV = "uv==0.13.9"
-DISK_GIB = {"orchestrator": 1, "ml": 4, "vllm": 5, "llamafactory": 4, "llamacpp": 1, "chatglm3": 3}
+DISK_GIB = {"orchestrator": 1, "ml": 4, "vllm": 5, "llamafactory": 4, "llamacpp": 1, "chatglm3": 3, "audit": 1}
 MEMORY_GIB = 6
 UNWANTED = ("torchvision", "torchaudio", "torchcodec")  # CUDA builds; their import breaks beside the CPU build of torch
 
@@ -57,7 +57,7 @@ class Environment:
 
     def lock(self) -> str:
         """sha256 over the pinned files: what the artifact keys call the lock hash of the environment."""
-        digest = hashlib.sha256((TORCH if self.torch else "").encode())
+        digest = hashlib.sha256((TORCH + "".join(TORCH_HASHES) if self.torch else "").encode())
         for path in (self.requirements, self.constraints, self.later):
             if path is not None:
                 digest.update(path.read_bytes())
@@ -65,6 +65,7 @@ class Environment:
 
 
 DOCKER = REPOSITORY / "docker"
+UV = DOCKER / "uv.txt"  # the one package that pip itself installs
 ENVIRONMENTS = {
     "orchestrator": Environment(
         "orchestrator", REPOSITORY / "requirements.txt", DOCKER / "orchestrator" / "constraints.txt", torch=False
@@ -92,6 +93,9 @@ ENVIRONMENTS = {
         torch=False,
         optional=True,
         variables=(("CMAKE_ARGS", "-DLLAVA_BUILD=OFF"),),
+    ),
+    "audit": Environment(
+        "audit", DOCKER / "audit" / "requirements.txt", DOCKER / "audit" / "constraints.txt", torch=False, optional=True
     ),
     "chatglm3": Environment(
         "chatglm3",
@@ -169,13 +173,20 @@ def uv() -> str:
     binary = folder / "bin" / "uv"
     if not binary.is_file():
         call([sys.executable, "-m", "venv", str(folder)])
-        call([str(folder / "bin" / "pip"), "install", "-q", UV])
+        call([str(folder / "bin" / "pip"), "install", "-q", "--no-deps", "--require-hashes", "-r", str(UV)])
     return str(binary)
+
+
+def pin_torch() -> Path:
+    """A file for pip that names torch with the hashes of its wheels."""
+    path = root() / "torch.txt"
+    path.write_text(" ".join([TORCH, *(f"--hash=sha256:{one}" for one in TORCH_HASHES)]) + "\n")
+    return path
 
 
 def install_torch(python: Path) -> None:
     """The CPU build of torch from pip's configured places, else from PyTorch's CPU index."""
-    pip = [str(python), "-m", "pip", "install", "-q", "--no-deps", TORCH]
+    pip = [str(python), "-m", "pip", "install", "-q", "--no-deps", "--require-hashes", "-r", str(pin_torch())]
     first = subprocess.run(pip, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if first.returncode == 0:
         return
@@ -184,7 +195,7 @@ def install_torch(python: Path) -> None:
     except SetupError as error:
         raise SetupError(
             f"{TORCH} was found neither where pip is configured to look nor on {TORCH_INDEX}; put the wheel on disk and "
-            f"set PIP_FIND_LINKS to its folder, or allow that address\n{error}"
+            f"set PIP_FIND_LINKS to its folder, or allow that address; where its hash is another, it is another file\n{error}"
         ) from error
 
 
@@ -199,10 +210,8 @@ def build(environment: Environment) -> None:
     constraints = ["-c", str(environment.constraints)]
     if environment.torch:
         install_torch(python)
-        pinned = root() / "torch.txt"
-        pinned.write_text(TORCH + "\n")
-        constraints += ["-c", str(pinned)]
-    install = [uv(), "pip", "install", "-q", "-p", str(python), *find_links(), *constraints]
+        constraints += ["-c", str(pin_torch())]
+    install = [uv(), "pip", "install", "-q", "-p", str(python), "--require-hashes", *find_links(), *constraints]
     call([*install, "-r", str(environment.requirements)], **dict(environment.variables))
     if environment.later is not None:
         call([*install, "--no-build-isolation-package", "gptqmodel", "-r", str(environment.later)], BUILD_CUDA_EXT="0")

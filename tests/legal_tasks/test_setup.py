@@ -13,14 +13,15 @@ def test_every_requirement_is_pinned_exactly():
         for path in (environment.requirements, environment.constraints, environment.later):
             if path is None:
                 continue
-            for line in path.read_text().splitlines():
+            for line in re.sub(r"\\\n", "", path.read_text()).splitlines():
                 if line and not line.startswith("#"):
-                    assert re.fullmatch(r"[\w.\[\]-]+==[\w.+!]+( --hash=sha256:[0-9a-f]{64})?", line), f"{path}: {line}"
+                    pin = r"[\w.\[\]-]+==[\w.+!]+( ; [^;\\]+)?( +--hash=sha256:[0-9a-f]{64})*"
+                    assert re.fullmatch(pin, line.strip()), f"{path}: {line[:200]}"
 
 
 def test_no_pinned_file_names_a_cuda_package():
     for environment in setup.ENVIRONMENTS.values():
-        assert not re.search(r"(?im)^(nvidia|cuda|torch==|triton)", environment.constraints.read_text())
+        assert not re.search(r"(?im)^(nvidia|cuda|torch==)", environment.constraints.read_text())
 
 
 def test_the_lock_follows_the_pinned_files(tmp_path):
