@@ -100,7 +100,8 @@ class Attempt:
             sys.exit(128 + signal.SIGTERM)
 
     def watch(self) -> None:
-        since: float | None = None
+        since: float | None = None  # monotonic: a clock that is set must not end a step
+        awaited: tuple[int, ...] = ()
         while True:
             ready, _, _ = select.select([self.told], [], [], POLL_S)
             if ready and signal.SIGTERM in os.read(self.told, 64) and not self.keeps_going():
@@ -108,10 +109,12 @@ class Attempt:
             if since is None and self.orphaned():
                 if not self.outlive:
                     break
-                since = time.time()
+                since, awaited = time.monotonic(), lease.last_awaited()
                 turn_output(self.log)
                 print(f"process {os.getpid()}: what started it is gone; going on, for the next attempt to attach to", flush=True)
-            if since is not None and time.time() - max(since, lease.last_awaited()) > UNWATCHED_S:
+            if since is not None and lease.last_awaited() != awaited:
+                since, awaited = time.monotonic(), lease.last_awaited()
+            if since is not None and time.monotonic() - since > UNWATCHED_S:
                 print(f"nobody has waited for this result for {UNWATCHED_S:.0f} s: ending; what is finished is kept", flush=True)
                 break
         self.ending = True

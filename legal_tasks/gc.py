@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from legal_tasks import artifacts
-from legal_tasks.lease import Lease, process_start
+from legal_tasks.lease import Lease, maybe_held
 from legal_tasks.step import EXIT_CALLER, EXIT_DONE, StepError, store, var_folder
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 DERIVABLE = "training.merge"  # from base and adapter, in float32: the same bytes again
 CANDIDATE = "compression.compress"
 LINEAGE = "lineage of the model"
-LEASE_SILENCE_S = 120.0
 MONTH_S = 30.44 * 86400
 PARTS = ("store", "documents", "logs", "airflow", "mlflow")
 
@@ -126,12 +125,7 @@ def held_keys(target: artifacts.Store) -> set[tuple[str, str]]:
     """(step, first 16 of the key) of every lease whose holder is alive or may be."""
     held = set()
     for path in (target.root / ".leases").glob("*.json"):
-        try:
-            holder, age = json.loads(path.read_text("utf-8")), time.time() - path.stat().st_mtime
-        except (FileNotFoundError, json.JSONDecodeError):
-            continue
-        alive = process_start(int(holder.get("pid", 0))) == holder.get("pid_start") and holder.get("pid_start") is not None
-        if alive or age < LEASE_SILENCE_S:
+        if maybe_held(path):
             step, _, key = path.stem.rpartition("-")
             held.add((step, key))
     return held

@@ -1,7 +1,11 @@
 """One at a time: a lease file with its holder and a heartbeat.
 
-The heartbeat is the file's modification time. A holder that is gone (no such process on this machine) or silent for
+The heartbeat is a new modification time of the file. A holder that is gone (no such process in this place) or silent for
 `silence_s` seconds loses the lease: its session is killed first, so that two never work on the same thing.
+
+No clock is compared with another, because one of them may have been set meanwhile: who waits counts for how long it has itself
+seen the file unchanged, by its own monotonic clock. Whether a holder is gone is asked only where process numbers mean the same as
+here; a holder on another machine, or from before a restart of this one, is judged by its silence alone.
 """
 
 from __future__ import annotations
@@ -14,11 +18,14 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 HEARTBEAT_S = 2.0
 SILENCE_S = 60.0
+DOUBT_S = 24 * 3600.0
 
 
 def process_start(pid: int) -> str | None:
@@ -34,6 +41,12 @@ def process_start(pid: int) -> str | None:
     return None if fields[0] in ("Z", "X") else fields[19]
 
 
+@cache
+def place() -> str:
+    """Where process numbers mean the same: this machine since it was started, and this container of it."""
+    return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
+
+
 _held: list[Path] = []
 
 
@@ -42,15 +55,29 @@ def awaited_path(path: Path) -> Path:
     return path.with_name(path.name + ".awaited")
 
 
-def last_awaited() -> float:
-    """When somebody last waited for a lease that this process holds, seconds since 1970; 0 for never."""
+def last_awaited() -> tuple[int, ...]:
+    """Changes whenever somebody waits for a lease that this process holds; says nothing of when."""
     times = []
     for path in list(_held):
         try:
-            times.append(awaited_path(path).stat().st_mtime)
-        except FileNotFoundError:
+            times.append(awaited_path(path).stat().st_mtime_ns)
+        except OSError:
             continue
-    return max(times, default=0.0)
+    return tuple(times)
+
+
+def maybe_held(path: Path) -> bool:
+    """Whether the holder of a lease lives or was there just now, at a glance and without ending anybody.
+
+    Of a holder in another place that cannot be known: for DOUBT_S after its last heartbeat it counts as alive.
+    """
+    try:
+        holder, age_s = json.loads(path.read_text("utf-8")), time.time() - path.stat().st_mtime
+    except (FileNotFoundError, json.JSONDecodeError):
+        return False
+    here = holder.get("place") == place()
+    alive = here and process_start(holder["pid"]) == holder["pid_start"]
+    return alive or abs(age_s) < (2 * SILENCE_S if here else DOUBT_S)
 
 
 class Lease:
@@ -64,6 +91,8 @@ class Lease:
         self.waited = False
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._seen: tuple[dict[str, Any], int] | None = None
+        self._silent_s = self._looked = 0.0
 
     def _try_create(self) -> bool:
         holder = {
@@ -72,17 +101,18 @@ class Lease:
             "pid_start": process_start(os.getpid()),
             "session": os.getsid(0),
             "host": socket.gethostname(),
+            "place": place(),
             "started": time.time(),
             "progress": os.environ.get("LEXLOOP_PROGRESS"),
         }
         temporary = self.path.with_name(f"{self.path.name}.{os.getpid()}.{threading.get_ident()}")
-        temporary.write_text(json.dumps(holder), "utf-8")
         try:
+            temporary.write_text(json.dumps(holder), "utf-8")
             os.link(temporary, self.path)
         except FileExistsError:
             return False
         finally:
-            temporary.unlink()
+            temporary.unlink(missing_ok=True)
         return True
 
     def holder(self) -> dict[str, Any] | None:
@@ -91,22 +121,31 @@ class Lease:
         seen = self._holder()
         if seen is None:
             return None
-        awaited_path(self.path).touch()
+        with suppress(OSError):  # a courtesy, for which a full disk may have no room
+            awaited_path(self.path).touch()
         return seen[0]
 
-    def _holder(self) -> tuple[dict[str, Any], float] | None:
+    def _holder(self) -> tuple[dict[str, Any], int] | None:
+        """(holder, time of its last heartbeat: a mark, not to be compared with a clock)."""
         try:
-            beat = self.path.stat().st_mtime
-            return json.loads(self.path.read_text("utf-8")), time.time() - beat
+            beat = self.path.stat().st_mtime_ns
+            return json.loads(self.path.read_text("utf-8")), beat
         except FileNotFoundError:
             return None
+
+    def _silence(self, seen: tuple[dict[str, Any], int]) -> float:
+        """Seconds for which this waiter has seen no heartbeat. Time in which it did not look, stopped itself, hardly counts."""
+        now = time.monotonic()
+        self._silent_s = self._silent_s + min(now - self._looked, HEARTBEAT_S) if seen == self._seen else 0.0
+        self._seen, self._looked = seen, now
+        return self._silent_s
 
     def _break_if_dead(self) -> None:
         seen = self._holder()
         if seen is None:
             return
-        holder, silent_s = seen
-        here = holder["host"] == socket.gethostname()
+        holder, silent_s = seen[0], self._silence(seen)
+        here = holder.get("place") == place()
         alive = here and process_start(holder["pid"]) == holder["pid_start"]
         if (alive or not here) and silent_s < self.silence_s:
             return
@@ -115,7 +154,10 @@ class Lease:
             print(f"lease {self.path.name}: holder {holder['pid']} silent for {silent_s:.0f} s, ending it", flush=True)
             kill_session(target, holder["pid"])
         # One breaker at a time: between two, one would remove the lease that the other has just taken.
-        with open(self.path.with_name(self.path.name + ".breaking"), "w") as guard:
+        with (
+            suppress(OSError),
+            open(self.path.with_name(self.path.name + ".breaking"), "w") as guard,
+        ):  # no room: at the next look
             fcntl.flock(guard, fcntl.LOCK_EX)
             now = self._holder()
             if now is not None and now[0] == holder:
@@ -127,6 +169,8 @@ class Lease:
                 os.utime(self.path)
             except FileNotFoundError:
                 return
+            except OSError:  # a disk that is full or away for a moment: the next one may reach it
+                continue
 
     def __enter__(self) -> Lease:
         self.path.parent.mkdir(parents=True, exist_ok=True)

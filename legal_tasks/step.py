@@ -257,7 +257,7 @@ def recomputing() -> bool:
 
 def progress(done: float, total: float, **numbers: float | str) -> None:
     """Tell how far the step is: a line on standard output, and `LEXLOOP_PROGRESS` (a file) for who follows the run."""
-    now = time.time()
+    now = time.monotonic()
     started = _current.setdefault("progress_started", now)
     eta = (now - started) / done * (total - done) if done else None
     shown = " ".join(f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in numbers.items())
@@ -265,7 +265,7 @@ def progress(done: float, total: float, **numbers: float | str) -> None:
     print(f"progress {done:g}/{total:g} {shown}{tail}", flush=True)
     target = os.environ.get("LEXLOOP_PROGRESS")
     if target:
-        state = {"done": done, "total": total, "eta_s": eta, "numbers": numbers, "time": now}
+        state = {"done": done, "total": total, "eta_s": eta, "numbers": numbers, "time": time.time()}
         path = Path(target)
         with suppress(OSError):  # progress is a courtesy: a step does not fail for want of it
             path.parent.mkdir(parents=True, exist_ok=True)
