@@ -22,6 +22,7 @@ import socket
 import string
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -122,11 +123,22 @@ def secret(name: str, make=lambda: secrets.token_urlsafe(32)) -> str:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read; it is never readable by others, not even for a moment."""
+    """Write a file that only its owner may read, never readable by others, and whole at every moment.
+
+    Who reads meanwhile gets the old or the new content. OSError, as on a full disk, leaves the old file as it was.
+    """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
+    beside.unlink(missing_ok=True)  # of a process with this number that was killed
+    try:
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def fernet_key() -> str:

@@ -7,6 +7,9 @@
 A key is `ll-<id>-<secret>` with 256 random bits in the secret. Nginx itself compares digests, by its secure_link module,
 which knows MD5 alone: for a secret that nobody can guess, a fast digest without known preimages keeps the secret. `add`
 prints the key alone on standard output, once the gateway lets it in; where none runs it says so on standard error.
+
+The file changes under a lock and as a whole: two that make keys at once both have theirs, who reads meanwhile finds every key,
+and where the disk has no room the old file stays and the command ends with 2.
 """
 
 from __future__ import annotations
@@ -14,12 +17,15 @@ from __future__ import annotations
 import argparse
 import base64
 import dataclasses
+import fcntl
 import hashlib
 import json
 import re
 import secrets
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,25 +92,41 @@ def read() -> list[Key]:
     return found
 
 
-def write(keys: list[Key]) -> None:
-    write_private(path(), "".join(json.dumps(dataclasses.asdict(key)) + "\n" for key in keys))
+@contextmanager
+def changing() -> Iterator[list[Key]]:
+    """All keys, to be changed in place and written back at the end; no other process changes them meanwhile.
+
+    StepError where they cannot be written: then none is made, and none revoked.
+    """
+    try:
+        path().parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with open(path().with_name("api_keys.lock"), "a") as guard:
+            fcntl.flock(guard, fcntl.LOCK_EX)
+            found = read()
+            yield found
+            write_private(path(), "".join(json.dumps(dataclasses.asdict(key)) + "\n" for key in found))
+    except OSError as error:
+        raise StepError(
+            f"{path()} cannot be written ({error.strerror}): no key was made or revoked; make room and try again"
+        ) from error
 
 
 def add(name: str, per_minute: int = 600, at_once: int = 32) -> str:
     """Make a key and keep its digest; returns the key, which is nowhere else."""
     kept, key = make(name, per_minute, at_once)
-    write([*read(), kept])
+    with changing() as found:
+        found.append(kept)
     return key
 
 
 def revoke(identity: str) -> Key:
     """Take a key's digest away; StepError where there is no such id."""
-    keys = read()
-    for key in keys:
-        if key.id == identity:
-            write([one for one in keys if one is not key])
-            return key
-    raise StepError(f"revoke {identity}: there is no such key; there are {', '.join(k.id for k in keys) or 'none'}")
+    with changing() as found:
+        gone = next((key for key in found if key.id == identity), None)
+        if gone is None:
+            raise StepError(f"revoke {identity}: there is no such key; there are {', '.join(k.id for k in found) or 'none'}")
+        found.remove(gone)
+    return gone
 
 
 def in_force(key: str, timeout_s: float = IN_FORCE_S) -> str | None:

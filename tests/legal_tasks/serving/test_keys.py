@@ -1,6 +1,10 @@
 """API keys: what is kept of them, what is refused, and how the command behaves."""
 
 import json
+import os
+import subprocess
+import sys
+import threading
 
 import pytest
 
@@ -60,3 +64,49 @@ def test_a_broken_line_is_named_and_never_enters_a_configuration(folder):
         keys.path().write_text(json.dumps(good) + "\n" + json.dumps(bad) + "\n")
         with pytest.raises(StepError, match="line 2"):
             keys.read()
+
+
+def test_keys_that_are_made_at_once_are_all_kept(folder, repository):
+    script = "import sys; from legal_tasks.serving import keys; [keys.add(sys.argv[1]) for _ in range(10)]"
+    environment = {**os.environ, "PYTHONPATH": str(repository)}
+    makers = [subprocess.Popen([sys.executable, "-c", script, f"n{number}"], env=environment) for number in range(4)]
+    while any(maker.poll() is None for maker in makers):
+        seen = keys.read()  # never half a file
+    assert [maker.returncode for maker in makers] == [0] * 4
+    names = sorted(key.name for key in keys.read())
+    assert names == sorted([f"n{number}" for number in range(4)] * 10) and len(seen) <= 40
+
+
+def test_who_reads_while_keys_are_written_finds_those_that_were_there(folder):
+    keys.add("one")
+    over = threading.Event()
+
+    def write():
+        while not over.is_set():
+            keys.revoke(keys.add("two").split("-")[1])
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        assert all("one" in [key.name for key in keys.read()] for _ in range(3000))
+    finally:
+        over.set()
+        writer.join()
+
+
+FULL = """
+import resource, sys
+from legal_tasks.serving import keys
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # no file may grow any more, as on a full disk
+sys.exit(keys.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("command", ["add", "revoke"])
+def test_a_full_disk_leaves_the_old_keys_and_says_so(folder, repository, command):
+    one, _ = keys.add("one"), keys.add("two")
+    before = keys.path().read_bytes()
+    argv = [sys.executable, "-c", FULL, command, *([one.split("-")[1]] if command == "revoke" else [])]
+    done = subprocess.run(argv, env={**os.environ, "PYTHONPATH": str(repository)}, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout == "" and "no key was made or revoked; make room" in done.stderr, done
+    assert keys.path().read_bytes() == before and not list(keys.path().parent.glob(".*"))
