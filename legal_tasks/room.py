@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import resource
 import shutil
@@ -22,6 +23,27 @@ def is_full(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+class Reserve:
+    """Room kept back in a file of `size` bytes, given up where something small must be written although the disk is full."""
+
+    def __init__(self, path: Path, size: int):
+        self.path, self.size = path, size
+
+    def keep(self) -> None:
+        """Have the room, as long as there is much more of it."""
+        try:
+            if not self.path.exists() and shutil.disk_usage(self.path.parent).free > 16 * self.size:
+                with open(self.path, "wb") as file:
+                    os.posix_fallocate(file.fileno(), 0, self.size)
+        except OSError:  # somebody else took it meanwhile
+            self.path.unlink(missing_ok=True)
+
+    def give_up(self) -> None:
+        """Make room if there is none."""
+        if self.path.exists() and shutil.disk_usage(self.path.parent).free < self.size:
+            self.path.unlink(missing_ok=True)
 
 
 def size_of(path: Path) -> int:

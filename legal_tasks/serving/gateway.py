@@ -10,26 +10,27 @@ import json
 import os
 import re
 import secrets
-import signal
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from legal_tasks import artifacts
-from legal_tasks.lease import process_start
+from legal_tasks.room import Reserve
 from legal_tasks.services import nginx_path, write_private
 from legal_tasks.serving import fields, keys
 from legal_tasks.serving.backends import MODEL_NAME
-from legal_tasks.serving.children import spawn
 from legal_tasks.serving.keys import PATTERN, Key
+from legal_tasks.serving.nginx import GatewayError, Nginx
 from legal_tasks.setup import nginx_module
 from legal_tasks.step import StepError
 
 TEMPLATES = Path(__file__).parent / "templates"
-READ_TIMEOUT_S = 120  # a frozen engine costs a request this long
+# Between two pieces of an answer. Long: an answer that is not a stream comes in one, and waits its turn where many ask; of an
+# engine that is frozen the releaser's watch rids the clients long before.
+READ_TIMEOUT_S = 600
 BODY_MIB = 2
+RESERVE = 2**19  # bytes: a configuration with a thousand keys, twice, and what Nginx writes at its start
 RELOAD_S = 30.0  # for new workers to serve and old ones to stop accepting; under a second where the machine is not overloaded
 SCRIPTS_MODULE = "ngx_http_js_module.so"  # njs: checks what is asked, counts what is answered
 UNCHECKED = "LEXLOOP_GATEWAY_UNCHECKED"  # "yes": serve without njs
@@ -41,10 +42,6 @@ CORS_HEADERS = ("Authorization", "Content-Type", "X-User-Id") + tuple(
     for name in ("Arch", "Helper-Method", "Lang", "OS", "Package-Version", "Retry-Count", "Runtime", "Runtime-Version", "Timeout")
 )
 WORD = re.compile(r"[A-Za-z0-9_.-]+")  # what may enter the configuration as a name or version
-
-
-class GatewayError(Exception):
-    """Nginx refuses its configuration, or does not answer as it should after a change."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +113,14 @@ ERRORS = (
         "the engine does not answer; try again",
         ("add_header Retry-After 5 always;",),
     ),
-    Error("no_model", 503, "503", "server_error", "no model is in production now", ("add_header Retry-After 15 always;",)),
+    Error(
+        "no_model",
+        503,
+        "503",
+        "server_error",
+        "no model answers now: none was released yet, or it is being started again",
+        ("add_header Retry-After 15 always;",),
+    ),
 )
 
 
@@ -141,12 +145,16 @@ class Variant:
 class Route:
     """Where requests go: the variants, the growing one first, so that users do not move when its share grows.
 
-    Each variant takes over from the others while they do not answer. Empty before any release.
+    Each variant takes over from the others while they do not answer. Empty before any release, and while the model of the
+    version `awaited` gets an engine.
     """
 
     variants: tuple[Variant, ...] = ()
+    awaited: str = ""
 
     def __post_init__(self) -> None:
+        if self.awaited and not WORD.fullmatch(self.awaited):
+            raise ValueError(f"a version is made of letters, digits, - _ . only, got {self.awaited!r}")
         names, ports = {one.name for one in self.variants}, {one.port for one in self.variants}
         if len(names) < len(self.variants) or len(ports) < len(self.variants):
             raise ValueError(f"variants need names and ports of their own, got {self.variants}")
@@ -205,6 +213,7 @@ def render(
         root=root,
         listen=listen,
         variants=route.variants,
+        awaited=route.awaited,
         mark=mark,
         errors=ERRORS,
         key_maps=render_keys(keys),
@@ -252,8 +261,7 @@ class Gateway:
         self.module = nginx_module(SCRIPTS_MODULE)
         self.origins = cors_origins()
         self.mark = ""
-        self.process: subprocess.Popen | None = None
-        self.retired: set[tuple[int, str | None]] = set()  # workers of earlier configurations
+        self.reserve = Reserve(self.root / "reserve", RESERVE)
         if any(c in str(self.root) for c in " ;{}'\"$"):
             raise StepError(f"LEXLOOP_VAR: Nginx cannot read paths with spaces or quotes: {self.root}")
         found = nginx_path()
@@ -261,7 +269,7 @@ class Gateway:
             raise StepError(
                 "nginx is missing; install it: apt-get install nginx-light libnginx-mod-http-js (make setup does it for root)"
             )
-        self.nginx = found
+        self.nginx = Nginx(found, self.root, self.listen)
         if self.module is None and os.environ.get(UNCHECKED) != "yes":
             raise StepError(
                 "this nginx has no njs, by which the gateway checks what is asked; install it: apt-get install "
@@ -275,24 +283,19 @@ class Gateway:
 
     @property
     def config(self) -> Path:
-        return self.root / "nginx.conf"
-
-    def _call(self, config: Path, *arguments: str) -> None:
-        command = [self.nginx, "-p", str(self.root), "-e", str(self.root / "error.log"), "-c", str(config), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, start_new_session=True)
-        if done.returncode:
-            raise GatewayError(f"nginx {' '.join(arguments)} failed: {done.stderr.strip()[-800:]}")
+        return self.nginx.config
 
     def _write(self, route: Route) -> str:
         """The neighbour, checked by nginx itself, then in the place of the file in force; returns its mark."""
         self.root.mkdir(parents=True, exist_ok=True)
+        self.reserve.give_up()
         known = (*keys.read(), self.probe)
-        # Tells this gateway from another one on the same port, and one engine of a version from the next.
+        # Tells this start of Nginx from every other on the same port, and one engine of a version from the next.
         mark = f"{self.instance}/{artifacts.sha256_text(repr((route, known)))[:16]}"
         neighbour = self.root / "nginx.conf.new"
         write_private(self.root / "fields.js", fields.script(MODEL_NAME, self.probe.id))
         write_private(neighbour, render(self.root, self.listen, route, mark, known, self.module, self.origins))
-        self._call(neighbour, "-t", "-q")
+        self.nginx.check(neighbour)
         os.replace(neighbour, self.config)
         self.known = known
         return mark
@@ -306,35 +309,30 @@ class Gateway:
 
     def pid(self) -> int | None:
         """The master process, if it lives and is ours."""
-        path = self.root / "nginx.pid"
-        text = path.read_text().strip() if path.is_file() else ""
-        if not text.isdigit() or process_start(int(text)) is None:
-            return None
-        command = Path(f"/proc/{text}/cmdline").read_bytes().decode(errors="replace")
-        return int(text) if "nginx" in command and str(self.root) in command else None
+        return self.nginx.pid()
 
     def start(self, route: Route | None = None) -> None:
-        """Start Nginx (ending one that a killed releaser left behind) and wait for its /health."""
-        self.stop()
-        self.route = route or Route()
+        """Start Nginx, after ending what an earlier one left, and wait until it serves `route`."""
+        self.route, self.instance = route or Route(), secrets.token_hex(4)
         self.mark = mark = self._write(self.route)
-        command = [self.nginx, "-p", str(self.root), "-e", str(self.root / "error.log"), "-c", str(self.config)]
-        process = self.process = spawn(command, self.root / "error.log", self.root)
+        self.nginx.start()
+        process = self.nginx.process
+        assert process is not None
 
         def check() -> str | None:
             if process.poll() is not None:
-                tail = (self.root / "error.log").read_text("utf-8", errors="replace").splitlines()[-3:]
+                tail = self.nginx.log.read_text("utf-8", errors="replace").splitlines()[-3:]
                 raise GatewayError(f"Nginx ended with {process.returncode}: {' | '.join(tail)}")
-            return None if self._in_force() == mark else "Nginx does not answer on /health"
+            return None if self._in_force() == mark else "Nginx does not answer"
 
         self._wait(check)
 
     def _in_force(self) -> str | None:
-        """The mark of the route that /health tells, None without an answer."""
+        """The mark of the route by which requests go, None without an answer."""
         import httpx
 
         try:
-            return httpx.get(f"{self.url}/health", timeout=2, trust_env=False).headers.get("x-route")
+            return httpx.get(f"{self.url}/route", timeout=2, trust_env=False).headers.get("x-route")
         except httpx.HTTPError:
             return None
 
@@ -342,7 +340,7 @@ class Gateway:
         """Why requests may still go another way than `route`, or None: old workers accept until the master tells them to end."""
         if self._in_force() != mark:
             return f"Nginx does not serve {route.versions} yet"
-        accepting = sorted(pid for pid, started in self.retired if _accepts(pid, started))
+        accepting = self.nginx.accepting()
         return f"workers {accepting} of the earlier configuration still take requests" if accepting else None
 
     @staticmethod
@@ -353,27 +351,12 @@ class Gateway:
                 raise GatewayError(reason)
             time.sleep(0.05)
 
-    def reload(self) -> None:
-        pid = self.pid()
-        if pid is None:
-            raise GatewayError("Nginx does not run")
-        self.retired |= self._workers()
-        os.kill(pid, signal.SIGHUP)
-
-    def _workers(self) -> set[tuple[int, str | None]]:
-        """(pid, start time) of the live worker processes."""
-        pid = self.pid()
-        if pid is None:
-            return set()
-        children = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-        return {(child, started) for child in children if (started := process_start(child)) is not None}
-
     def apply(self, route: Route, probe: Callable[[], str | None] | None = None) -> None:
         """Send all requests to `route`; `probe` returns None or what is wrong. GatewayError after the old is back."""
         before, known = self.config.read_text("utf-8") if self.config.is_file() else None, self.known
         mark = self._write(route)
         try:
-            self.reload()
+            self.nginx.reload()
             self._wait(lambda: self._not_yet(mark, route))
             reason = probe() if probe else None
             if reason is not None:
@@ -390,42 +373,16 @@ class Gateway:
         os.replace(neighbour, self.config)
         self.known = known
         if self.pid() is not None:
-            self.reload()
+            self.nginx.reload()
             self._wait(lambda: self._not_yet(self.mark, self.route))
 
     def draining(self) -> bool:
         """True while workers of an earlier configuration still end their requests."""
-        self.retired &= self._workers()
-        return bool(self.retired)
+        return self.nginx.draining()
 
     def stop(self, grace_s: float = 5.0) -> None:
-        """QUIT lets requests end; TERM after `grace_s`."""
-        pid = self.pid()
-        if pid is None:
-            return
-        for number, patience in ((signal.SIGQUIT, grace_s), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
-            try:
-                os.kill(pid, number)
-            except ProcessLookupError:
-                return
-            deadline = time.monotonic() + patience
-            while time.monotonic() < deadline:
-                if process_start(pid) is None:
-                    if self.process is not None:
-                        self.process.poll()
-                    return
-                time.sleep(0.05)
-        raise GatewayError(f"Nginx {pid} does not end")
-
-
-def _accepts(pid: int, started: str | None) -> bool:
-    """Whether a worker still takes new connections; one told to end says so in its title."""
-    if process_start(pid) != started:
-        return False
-    try:
-        return b"shutting down" not in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+        """Let requests end for `grace_s`, then end every process of this Nginx, also those of a killed master."""
+        self.nginx.stop(grace_s)
 
 
 def last_requests(root: Path, count: int = 20) -> list[dict]:

@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -6,9 +7,10 @@ import sys
 import threading
 import time
 
+import httpx
 import pytest
 
-from legal_tasks.serving import engines, gateway, keys
+from legal_tasks.serving import engines, gateway, keys, nginx
 from legal_tasks.serving.gateway import Gateway, GatewayError, Route, Variant
 
 QUESTION = {"model": "legal-llm", "messages": [{"role": "user", "content": "什么是合同？"}]}
@@ -161,7 +163,7 @@ def test_the_next_engine_of_the_same_version_is_in_force_when_the_change_returns
 
 def test_a_change_is_probed_only_when_no_old_worker_takes_requests_any_more(front, client, engine):
     front.start(Route())
-    old = sorted(front._workers())
+    old = sorted(front.nginx.workers())
     seen = []
 
     def probe():
@@ -299,3 +301,103 @@ def test_what_is_no_http_gets_an_error_of_the_same_form(front):
         raw.sendall(b"nonsense\r\n\r\n")
         said = b"".join(iter(lambda: raw.recv(4096), b"")).decode()
     assert " 400 " in said.splitlines()[0] and '"code": "bad_request"' in said and "X-Request-Id" in said
+
+
+def kill_master(front, wait_for):
+    """The workers that a killed master leaves behind."""
+    workers = front.nginx.workers()
+    os.kill(front.pid(), signal.SIGKILL)
+    wait_for(lambda: front.pid() is None)
+    assert workers == nginx.living(workers) and nginx.holders(front.listen), "they still hold the port"
+    return workers
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_what_a_killed_master_left_is_ended_and_the_next_one_serves(front, client, engine, wait_for, stopped):
+    mine = keys.add("office")
+    front.start(Route.only(engine.port, "7"))
+    headers = {"Authorization": f"Bearer {mine}"}
+    assert client.get("/v1/models", headers=headers).status_code == 200
+    left = kill_master(front, wait_for)
+    for pid, _ in left:
+        os.kill(pid, signal.SIGSTOP if stopped else signal.SIGCONT)
+    keys.revoke(mine.split("-")[1])
+    before = front.mark
+    front.start(Route.only(engine.port, "7"))
+    assert front.mark != before, "an answer of the old one is not taken for the new one's"
+    assert client.get("/v1/models", headers=headers).status_code == 401
+    assert client.post("/v1/chat/completions", json=QUESTION).status_code == 200
+    wait_for(lambda: not nginx.living(left))
+
+
+def test_another_gateway_object_finds_what_a_killed_master_left(front, engine, var, wait_for):
+    front.start(Route.only(engine.port, "7"))
+    left = kill_master(front, wait_for)
+    after = Gateway(front.root, front.listen)
+    after.start(Route.only(engine.port, "8"))
+    try:
+        assert httpx.get(f"{after.url}/health", trust_env=False).json() == {"status": "serving", "model": "8"}
+    finally:
+        after.stop()
+    assert not nginx.living(left) and not nginx.holders(front.listen)
+
+
+def test_an_answer_under_way_at_a_worker_without_master_comes_to_its_end(front, client, engine, wait_for):
+    front.start(Route.only(engine.port, "7"))
+    with client.stream("POST", "/v1/chat/completions", json={**QUESTION, "stream": True}) as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        kill_master(front, wait_for)
+        front.start(Route.only(engine.port, "7"))
+        assert front.draining()
+        assert [line for line in lines if line][-1] == "data: [DONE]"
+    wait_for(lambda: not front.draining())
+
+
+SERVE = "import socket, time; s = socket.create_server(('127.0.0.1', {port})); print('up', flush=True); time.sleep(600)"
+
+
+def test_a_foreign_program_on_the_port_is_named_and_never_ended(front):
+    other = subprocess.Popen([sys.executable, "-c", SERVE.format(port=front.listen)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline() == "up\n"
+        with pytest.raises(GatewayError, match=f"{front.listen} is in use by process {other.pid} .*python.*LEXLOOP_GATEWAY_PORT"):
+            front.start()
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
+    front.start()
+
+
+def test_a_gateway_of_another_folder_is_foreign_too(front, var, wait_for):
+    front.start()
+    (worker,) = kill_master(front, wait_for)
+    other = Gateway(var / "other", front.listen)
+    with pytest.raises(GatewayError, match=f"in use by process {worker[0]} .nginx: worker"):
+        other.start()
+    assert nginx.living({worker})
+
+
+def test_health_is_the_engines_and_not_the_gateways(front, client, engine, wait_for):
+    front.start(Route.only(engine.port, "7"))
+    assert (answer := client.get("/health")).status_code == 200 and answer.json()["status"] == "serving"
+    engine.stop()
+    answer = client.get("/health")
+    assert answer.status_code == 503 and answer.json() == {"status": "the engine does not answer", "model": "7"}
+    front.apply(Route(awaited="7"))
+    answer = client.get("/health")
+    assert answer.status_code == 503 and answer.json() == {"status": "the model is being started again", "model": "7"}
+    assert error_of(client.post("/v1/chat/completions", json=QUESTION)) == (503, "no_model")
+
+
+def test_routes_change_on_a_full_disk_by_the_room_kept_back(front, client, engine):
+    front.start(Route.only(engine.port, "7"))
+    front.reserve.keep()
+    assert front.reserve.path.stat().st_blocks * 512 >= front.reserve.size
+    free = shutil.disk_usage(front.root).free
+    front.reserve.size = free + 2**40  # as if there were less room than that
+    front.apply(Route.only(engine.port, "8"))
+    assert not front.reserve.path.exists() and client.get("/health").json()["model"] == "8"
+    front.reserve.keep()
+    assert not front.reserve.path.exists(), "there is no room to keep back"
