@@ -39,6 +39,7 @@ class Backend(Protocol):
     name: str
     format: str  # as compression.load names it
     metrics: Mapping[str, str]  # common name -> name in the program's /metrics
+    progress: Sequence[str]  # names there that move with the steps of the engine proper, and with nothing else
 
     def find(self, artifact: Path) -> Path:
         """What it reads in a compress artifact; StepError where there is none."""
@@ -103,6 +104,12 @@ class VLLM:
         "answer_tokens": "vllm:generation_tokens_total",
         "first_token": "vllm:time_to_first_token_seconds",
     }
+    # Set where the scheduler's word arrives; the cache also moves while a long prompt is read in pieces. `request_success` is not
+    # among them: the server itself counts requests that clients leave.
+    progress: Sequence[str] = (
+        *("vllm:iteration_tokens_total_count", "vllm:prompt_tokens_total", "vllm:generation_tokens_total"),
+        *("vllm:kv_cache_usage_perc", "vllm:num_requests_running", "vllm:num_requests_waiting"),
+    )
 
     def find(self, artifact: Path) -> Path:
         folder = Path(artifact) / self.folder
@@ -169,6 +176,7 @@ class LlamaCpp:
         "prompt_tokens": "llamacpp:prompt_tokens_total",
         "answer_tokens": "llamacpp:tokens_predicted_total",
     }
+    progress: Sequence[str] = ("llamacpp:n_decode_total", "llamacpp:prompt_tokens_total", "llamacpp:tokens_predicted_total")
 
     def find(self, artifact: Path) -> Path:
         from legal_tasks.compression.compress import gguf_file
@@ -234,18 +242,29 @@ def kv_cache_bytes(folder: Path, sequences: int) -> int:
     return max(64 * 2**20, one * 5 // 4, min(one * sequences, 4 * 2**30))
 
 
-def read_metrics(text: str, backend: Backend) -> dict[str, float]:
-    """{common name: value} of a /metrics page, label sets added up; a histogram gives its count.
-
-    Raises StepError naming the metric that the page lacks: names change between releases.
-    """
+def read_sums(text: str) -> dict[str, float]:
+    """{metric: value} of a /metrics page, label sets added up. ValueError where it is none."""
     sums: dict[str, float] = {}
     for line in text.splitlines():
         if line and not line.startswith("#"):
             name, _, value = line.rpartition(" ")
             name = name.partition("{")[0]
             sums[name] = sums.get(name, 0.0) + float(value)
-    found = {}
+    return sums
+
+
+def read_progress(text: str, backend: Backend) -> dict[str, float]:
+    """{name: value} of the counters by which an engine is seen to work; empty where it has none. ValueError as `read_sums`."""
+    sums = read_sums(text)
+    return {name: sums[name] for name in backend.progress if name in sums}
+
+
+def read_metrics(text: str, backend: Backend) -> dict[str, float]:
+    """{common name: value} of a /metrics page, label sets added up; a histogram gives its count.
+
+    Raises StepError naming the metric that the page lacks: names change between releases.
+    """
+    sums, found = read_sums(text), {}
     for common, theirs in backend.metrics.items():
         name = theirs if theirs in sums else theirs + "_count"
         if name not in sums:

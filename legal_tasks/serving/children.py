@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from legal_tasks.lease import process_start
+from legal_tasks.room import is_full
 
 PR_SET_PDEATHSIG = 1  # prctl(2), Linux
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -22,8 +23,14 @@ def _end_with_parent() -> None:
 
 
 def spawn(argv: Sequence[str], log: Path, cwd: Path, env: Mapping[str, str] | None = None) -> subprocess.Popen:
-    """Start `argv` as the leader of a new session, its output appended to `log`."""
-    with open(log, "ab") as file:
+    """Start `argv` as the leader of a new session, its output appended to `log`, or lost without room for the file."""
+    try:
+        output = open(log, "ab")
+    except OSError as error:
+        if not is_full(error):
+            raise
+        output = open(os.devnull, "ab")
+    with output as file:
         return subprocess.Popen(
             argv,
             env=env,

@@ -5,6 +5,7 @@ An engine runs in a session of its own, so that everything it started ends with 
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import socket
@@ -15,12 +16,15 @@ from typing import Any
 
 from legal_tasks import artifacts
 from legal_tasks.lease import process_start
-from legal_tasks.serving.backends import MODEL_NAME, VLLM_BACKEND, Backend, Settings
+from legal_tasks.serving.backends import MODEL_NAME, VLLM_BACKEND, Backend, Settings, read_progress
 from legal_tasks.serving.children import end_session, spawn
+from legal_tasks.serving.watch import Reading, Watch, in_background
 from legal_tasks.step import StepError, var_folder
 
 PORT_RANGE = 50  # ports that may be tried from LEXLOOP_ENGINE_PORT on
 OUT_OF_MEMORY = ("out of memory", "OutOfMemoryError", "MemoryError", "Cannot allocate memory", "std::bad_alloc")
+LOOK_S = 3.0  # a call that waits behind no user
+QUESTION_S = 600.0  # one that may have to: how long it waits says nothing
 START_TIMEOUT_S = float(os.environ.get("LEXLOOP_ENGINE_TIMEOUT_S", "420"))
 
 
@@ -59,8 +63,10 @@ def free_port(start: int, taken: set[int] | None = None) -> int:
 class Engine:
     """One running engine. `pid` is the leader of its session."""
 
-    def __init__(self, process: subprocess.Popen, port: int, log: Path, folder: Path, logged: int = 0):
-        self.process, self.port, self.log, self.folder = process, port, log, folder
+    def __init__(
+        self, process: subprocess.Popen, port: int, log: Path, folder: Path, logged: int = 0, backend: Backend = VLLM_BACKEND
+    ):
+        self.process, self.port, self.log, self.folder, self.backend = process, port, log, folder, backend
         self.logged = logged  # bytes of the log that are an earlier engine's
         self.pid = process.pid
         self.started = process_start(self.pid)
@@ -74,7 +80,7 @@ class Engine:
         log.parent.mkdir(parents=True, exist_ok=True)
         command, values = backend.argv(model, port, settings), backend.environment(settings)
         logged = log.stat().st_size if log.is_file() else 0
-        return cls(spawn(command, log, var_folder(), values), port, log, model, logged)
+        return cls(spawn(command, log, var_folder(), values), port, log, model, logged, backend)
 
     @property
     def url(self) -> str:
@@ -84,19 +90,48 @@ class Engine:
         return self.process.poll() is None
 
     def wait_ready(self, timeout_s: float = START_TIMEOUT_S, stop: Any = None) -> float:
-        """Seconds until the engine generated a token. EngineError where it ends, stays silent, or `stop()` is true."""
+        """Seconds until the engine generated a token. EngineError where it ends, stays silent, or `stop()` is true.
+
+        `stop` is called every 0.3 s, however long the engine takes for its first token.
+        """
         began = time.monotonic()
         reason: str | None = "it was not asked"
+        asked = in_background(lambda: probe(self.url))
         while time.monotonic() - began < timeout_s:
             if not self.alive():
                 raise EngineError(self.ending())
             if stop is not None and stop():
                 raise EngineError("told to stop while the engine was starting")
-            reason = probe(self.url)
-            if reason is None:
-                return time.monotonic() - began
+            if asked.done():
+                reason = asked.result()
+                if reason is None:
+                    return time.monotonic() - began
+                asked = in_background(lambda: probe(self.url))
             time.sleep(0.3)
         raise EngineError(f"no token in {timeout_s:.0f} s ({reason}): {self.tail()}")
+
+    def watch(self, stall_s: float) -> Watch:
+        """What will tell whether this engine works; it begins when it is told to."""
+        return Watch(self.look, lambda: in_background(lambda: probe(self.url, timeout_s=QUESTION_S)), stall_s)
+
+    def look(self) -> Reading:
+        """Whether the engine answers at all, and what it has got done, by calls that wait behind no user."""
+        try:
+            self._get("/health")
+        except (OSError, http.client.HTTPException):
+            return Reading(answers=False)
+        try:
+            return Reading(True, read_progress(self._get("/metrics"), self.backend))
+        except (OSError, http.client.HTTPException, ValueError):
+            return Reading(True)
+
+    def _get(self, path: str) -> str:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=LOOK_S)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().read().decode("utf-8", errors="replace")
+        finally:
+            connection.close()
 
     def context(self) -> int | None:
         """Tokens that question and answer may have together, as the engine says; None where it says nothing."""
@@ -156,14 +191,3 @@ def probe(url: str, key: str | None = None, timeout_s: float = 10.0) -> str | No
     except (ValueError, KeyError, TypeError) as error:
         return f"not an OpenAI answer ({type(error).__name__}): {answer.text[:300]}"
     return None if used >= 1 else "the answer holds no token"
-
-
-def listens(url: str, timeout_s: float = 3.0) -> bool:
-    """Whether the server answers at all: a frozen one does not, a busy one does."""
-    import httpx
-
-    try:
-        httpx.get(f"{url}/health", timeout=timeout_s, trust_env=False)
-    except httpx.HTTPError:
-        return False
-    return True

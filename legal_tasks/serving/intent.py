@@ -6,8 +6,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from legal_tasks.serving.releaser import read_status
 from legal_tasks.serving.state import Database, Model
+from legal_tasks.serving.status import read_status
 from legal_tasks.step import StepError
 
 POLL_S = 0.2

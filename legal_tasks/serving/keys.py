@@ -136,7 +136,7 @@ def in_force(key: str, timeout_s: float = IN_FORCE_S) -> str | None:
     force once no old worker does.
     """
     from legal_tasks import services
-    from legal_tasks.serving.releaser import read_status
+    from legal_tasks.serving.status import read_status
 
     identity, deadline = key.split("-")[1], time.monotonic() + timeout_s
     while True:

@@ -103,7 +103,7 @@ def skip_if_in_production(digest: str) -> None:
     import httpx
 
     from legal_tasks.serving import engines
-    from legal_tasks.serving.releaser import read_status
+    from legal_tasks.serving.status import read_status
 
     status = read_status()
     production = status["production"]

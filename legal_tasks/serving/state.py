@@ -98,12 +98,15 @@ def _transaction(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
         try:
             yield connection
         except BaseException:
-            connection.execute("ROLLBACK")
+            if connection.in_transaction:  # SQLite may have taken it back itself
+                connection.execute("ROLLBACK")
             raise
         connection.execute("COMMIT")
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.IntegrityError):
             raise
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            raise StateError(f"the release state {path} cannot be written: {error}; what it holds is whole, make room") from error
         raise StateError(f"the release state {path} cannot be read: {error}; bring it back from a backup") from error
     finally:
         if connection is not None:
@@ -187,11 +190,12 @@ class Database:
         before: Model | None,
         after: Model | None,
         evidence: Mapping[str, Any] | None,
+        at: float | None = None,
     ) -> int:
         """The new line's number."""
         if event not in EVENTS:
             raise ValueError(f"event must be one of {', '.join(EVENTS)}, got {event!r}")
-        values = (time.time(), revision, event, actor, _dump(before), _dump(after), _dump(evidence or {}))
+        values = (time.time() if at is None else at, revision, event, actor, _dump(before), _dump(after), _dump(evidence or {}))
         added = connection.execute(
             "INSERT INTO history (at, revision, event, actor, before, after, evidence) VALUES (?, ?, ?, ?, ?, ?, ?)", values
         )
@@ -228,8 +232,9 @@ class Database:
         actual: Model | None = None,
         desired: Model | None = None,
         evidence: Mapping[str, Any] | None = None,
+        at: float | None = None,
     ) -> State:
-        """Write down what became of the intent of `revision`.
+        """Write down what became of the intent of `revision`; `at`: when that was, seconds since 1970, if not now.
 
         `released`: `actual` serves now. `failed`: `desired` goes back to what serves (None where nothing does), so that
         the model is not tried again, unless somebody intends another one by now. Other events only enter the history.
@@ -244,7 +249,7 @@ class Database:
                 after = desired
                 if now.revision == revision:
                     connection.execute("UPDATE state SET revision = ?, desired = ?", (now.revision + 1, _dump(now.actual)))
-            self._append(connection, revision, event, actor, before, after, evidence)
+            self._append(connection, revision, event, actor, before, after, evidence, at)
             return self._read(connection)
 
     def note(self, event: str, actor: str, model: Model, evidence: Mapping[str, Any]) -> Event:

@@ -48,16 +48,17 @@ def var(tmp_path, monkeypatch):
 
 @pytest.fixture
 def make_model(tmp_path):
-    """make_model("one", mode="answer") -> folder of a finished compress artifact."""
+    """make_model("one", mode="answer", **behaviour) -> folder of a finished compress artifact."""
 
-    def make(text, mode="answer"):
+    def make(text, mode="answer", **behaviour):
         def fill(folder):
             (folder / "gptq").mkdir()
             (folder / "gptq" / "model.safetensors").write_bytes(b"weights of " + text.encode())
-            (folder / "gptq" / "behaviour.json").write_text(json.dumps({"mode": mode, "text": text}))
+            (folder / "gptq" / "behaviour.json").write_text(json.dumps({"mode": mode, "text": text, **behaviour}))
             return {}
 
-        return artifacts.Store(tmp_path / "store").get_or_make("compression.compress", {"text": text, "mode": mode}, {}, fill)
+        name = {"text": text, "mode": mode, **behaviour}
+        return artifacts.Store(tmp_path / "store").get_or_make("compression.compress", name, {}, fill)
 
     return make
 

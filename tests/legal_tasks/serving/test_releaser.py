@@ -1,8 +1,10 @@
 import json
 import os
 import signal
+import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -24,12 +26,12 @@ def put(artifact, timeout_s=30):
     return bring(model_of(artifact), "test", {}, timeout_s)
 
 
-def ask(releaser):
+def ask(releaser, timeout_s=10, content="?"):
     """(status, text, version) through the gateway."""
     url = f"http://127.0.0.1:{os.environ['LEXLOOP_GATEWAY_PORT']}/v1/chat/completions"
     headers = {"Authorization": f"Bearer {releaser.key}"}
-    body = {"model": "legal-llm", "messages": [{"role": "user", "content": "?"}]}
-    answer = httpx.post(url, json=body, headers=headers, timeout=10, trust_env=False)
+    body = {"model": "legal-llm", "messages": [{"role": "user", "content": content}]}
+    answer = httpx.post(url, json=body, headers=headers, timeout=timeout_s, trust_env=False)
     text = answer.json()["choices"][0]["message"]["content"] if answer.status_code == 200 else None
     return answer.status_code, text, answer.headers.get("x-model-version")
 
@@ -215,6 +217,90 @@ def test_a_gateway_that_does_not_take_the_key_is_waited_for_no_longer_than_said(
     (releaser.var / "secrets" / "api_keys.jsonl").write_text("no key\n")
     said = keys.in_force("ll-00000000-x", 1)
     assert "within 1 s" in said and "waiting for a model" in said
+
+
+def kill_nginx(releaser):
+    os.kill(int((releaser.var / "gateway" / "nginx.pid").read_text()), signal.SIGKILL)
+
+
+def test_a_killed_nginx_is_replaced_within_seconds_and_keys_still_come_and_go(releaser, make_model, wait_for):
+    put(make_model("one"))
+    kill_nginx(releaser)
+    first, releaser.key = releaser.key, keys.add("second")
+    assert keys.in_force(releaser.key, 10) is None and ask(releaser)[1] == "one"
+    keys.revoke(first.split("-")[1])
+    releaser.key = first
+    wait_for(lambda: ask(releaser)[0] == 401, 10)
+    put(make_model("two"))
+
+
+def test_after_nginx_and_the_releaser_are_killed_the_next_releaser_serves(releaser, make_model, wait_for):
+    put(make_model("one"))
+    kill_nginx(releaser)
+    releaser.end(signal.SIGKILL)
+    releaser.start()
+    wait_for(lambda: health(releaser) == 503)  # until the engine is there again
+    wait_for(releaser.production)
+    wait_for(lambda: health(releaser) == 200)
+    assert ask(releaser)[1] == "one"
+
+
+def health(releaser):
+    """The status of /health, or None without an answer."""
+    try:
+        return httpx.get(f"http://127.0.0.1:{os.environ['LEXLOOP_GATEWAY_PORT']}/health", trust_env=False).status_code
+    except httpx.HTTPError:
+        return None
+
+
+def test_a_foreign_program_on_the_port_is_told_and_waited_for(releaser, make_model, wait_for):
+    put(make_model("one"))
+    port = int(os.environ["LEXLOOP_GATEWAY_PORT"])
+    releaser.end()
+    with socket.create_server(("127.0.0.1", port)):
+        releaser.start()
+        said = f"port {port} is in use by process {os.getpid()}"
+        wait_for(lambda: said in (releaser.status()["phase"] or ""))
+    wait_for(releaser.production)
+    assert ask(releaser)[1] == "one"
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """A releaser that ends an engine without progress after three seconds."""
+    monkeypatch.setenv("LEXLOOP_ENGINE_STALL_S", "3")
+
+
+def test_an_engine_with_a_long_queue_is_left_alone(impatient, releaser, make_model):
+    put(make_model("零一二三四", token_s=0.06, lanes=1))
+    pid = releaser.production()["pid"]
+    with ThreadPoolExecutor(30) as pool:
+        answers = list(pool.map(lambda _: ask(releaser, 60)[0], range(20)))  # six seconds for the last of them
+    assert answers == [200] * 20 and releaser.production()["pid"] == pid
+    assert events() == ["intended", "released"]
+
+
+def test_an_engine_that_answers_but_makes_no_token_is_replaced(impatient, releaser, make_model, wait_for):
+    put(make_model("one"))
+    pid = releaser.production()["pid"]
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(ask, releaser, 60, "freeze")
+        wait_for(lambda: (p := releaser.production()) and p["pid"] != pid, 30)
+    assert process_start(pid) is None and ask(releaser)[1] == "one"
+    wait_for(lambda: events()[-1] == "restarted")
+    assert "no token and no step" in Database().history()[-1].evidence["reason"]
+
+
+def test_production_comes_before_a_release(releaser, make_model, wait_for):
+    put(make_model("one"))
+    pid, slow = releaser.production()["pid"], make_model("two", "slow")
+    Database().intend(model_of(slow), "test", {}, Database().current().revision)
+    wait_for(lambda: releaser.status()["phase"] == f"releasing {slow.digest[:12]}")
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: (p := releaser.production()) and p["pid"] != pid)
+    wait_for(lambda: events() == ["intended", "released", "intended", "restarted"])  # and not failed: it is tried again
+    assert ask(releaser)[1] == "one"
+    wait_for(lambda: releaser.status()["phase"] == f"releasing {slow.digest[:12]}")
 
 
 @pytest.mark.slow

@@ -1,18 +1,34 @@
 """A small OpenAI-compatible server in an engine's place: python tiny_engine.py MODEL_FOLDER PORT NAME
 
 `behaviour.json` in the model folder: {"mode": "answer" | "exit" | "refuse" | "memory" | "slow", "text": what it
-answers, "pause_s": between two tokens of a stream (0.05)}. One character is one token. It refuses what a real engine refuses.
+answers, "pause_s": between two tokens of a stream (0.05), "token_s": what a token takes (0), "lanes": answers at once (1000)}.
+One character is one token. It refuses what a real engine refuses and counts its tokens as vLLM does. The message "freeze" stops
+what makes tokens for ever; the server goes on.
 """
 
 import json
 import sys
+import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 FOLDER, PORT, NAME = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 BEHAVIOUR = json.loads((FOLDER / "behaviour.json").read_text())
-PAUSE_S = BEHAVIOUR.get("pause_s", 0.05)
+PAUSE_S, TOKEN_S = BEHAVIOUR.get("pause_s", 0.05), BEHAVIOUR.get("token_s", 0)
+LANES, FROZEN = threading.Semaphore(BEHAVIOUR.get("lanes", 1000)), threading.Event()
+COUNTER = "vllm:generation_tokens_total"
+made = 0
+
+
+def generate(count):
+    global made
+    with LANES:
+        for _ in range(count):
+            while FROZEN.is_set():
+                time.sleep(3600)
+            time.sleep(TOKEN_S)
+            made += 1
 
 
 class Server(ThreadingHTTPServer):
@@ -26,10 +42,10 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *arguments):
         pass
 
-    def reply(self, status, value):
-        body = json.dumps(value).encode()
+    def reply(self, status, value, kind="application/json"):
+        body = value.encode() if isinstance(value, str) else json.dumps(value).encode()
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -38,6 +54,8 @@ class Handler(BaseHTTPRequestHandler):
         self.reply(status, {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}})
 
     def do_GET(self):
+        if self.path == "/metrics":
+            return self.reply(200, f'# TYPE {COUNTER} counter\n{COUNTER}{{engine="0"}} {made}.0\n', "text/plain")
         self.reply(200, {"object": "list", "data": [{"id": NAME, "object": "model"}], "seen": dict(self.headers)})
 
     def do_POST(self):
@@ -51,7 +69,10 @@ class Handler(BaseHTTPRequestHandler):
             return self.refuse(404, f"there is no model {body['model']}", 404)
         if body.get("max_tokens", 1) < 1:
             return self.refuse(400, "max_tokens must be 1 or more", 400)
+        if "freeze" in [message.get("content") for message in body.get("messages", [])]:
+            FROZEN.set()
         text = BEHAVIOUR["text"][: body.get("max_tokens", 1000)]
+        generate(len(text))
         if body.get("stream"):
             return self.stream(text, body)
         chat = self.path.endswith("/chat/completions")
