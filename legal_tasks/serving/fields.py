@@ -13,6 +13,8 @@ from typing import Any
 
 # How answers were asked for when the model was evaluated: a request that does not say otherwise is answered so.
 DEFAULTS: Mapping[str, Any] = {"temperature": 0}
+# As OpenAI's interface and vLLM have it; llama.cpp would write on to the end of its context.
+COMPLETION_DEFAULTS: Mapping[str, Any] = {**DEFAULTS, "max_tokens": 16}
 # The rest of sampling, which changes nothing while the temperature is 0: the same neutral values in every engine.
 NEUTRAL: Mapping[str, Any] = {"top_p": 1, "top_k": 0, "min_p": 0, "repetition_penalty": 1}
 MOST_TOKENS = 16384
@@ -36,9 +38,10 @@ class Field:
     @property
     def bounds(self) -> str:
         """As docs/serving.md has it."""
-        if self.kind in ("number", "integer"):
-            word = f"{self.kind}, " if self.kind == "integer" else ""
-            return f"{word}{'above ' if self.above else ''}{self.low:,.15g} to {self.high:,.15g}"
+        if self.kind == "integer":
+            return f"integer, {self.low:,.0f} to {self.high:,.0f}"
+        if self.kind == "number":
+            return f"{'above ' if self.above else ''}{self.low:,.15g} to {self.high:,.15g}"
         return WORDS[self.kind].format(high=f"{self.high or 0:,.0f}")
 
 
@@ -57,7 +60,7 @@ WORDS = {
 SAFE = 2**53 - 1  # whole numbers that every JSON reader takes for the same
 SHARED = {
     "model": Field("model", "the one model; may be left out"),
-    "max_tokens": Field("integer", "length of the answer", 1, MOST_TOKENS),
+    "max_tokens": Field("integer", "length of an answer; left out: as long as the context lets it be", 1, MOST_TOKENS),
     "temperature": Field("number", "0 takes the likeliest token; **default 0, as evaluated**", 0, 2),
     "top_p": Field("number", "share of probability that is drawn from", 0, 1, above=True),
     "top_k": Field("integer", "how many tokens are drawn from; 0 or −1 for all", -1, 1000),
@@ -84,20 +87,25 @@ CHAT = {
 COMPLETION = {
     "prompt": Field("prompt", "what is continued; required", high=16),
     **SHARED,
+    "max_tokens": Field("integer", "length of an answer; **default 16**", 1, MOST_TOKENS),
     "logprobs": Field("integer", "log-probabilities of so many tokens", 0, 20),
 }
 # What the proof asks for beside it, by the gateway's own key alone: token ids, and none of an earlier request's memory.
 PROOF = {name: Field("boolean", "") for name in ("return_token_ids", "return_tokens", "verbose", "cache_prompt")}
 
 
-def script(model: str, proof_key: str) -> str:
-    """The module that the gateway's njs reads: the tables above, the model's name, and the id of the key that may prove."""
+def script(model: str, proof_key: str, limits: Mapping[str, Any]) -> str:
+    """The module that the gateway's njs reads: the tables above, the model's name, and the id of the key that may prove.
+
+    `limits`: those of serving.limits.Limits, and `folder`, where what is under way is kept.
+    """
 
     def table(fields: Mapping[str, Field]) -> dict[str, Any]:
         return {name: {k: v for k, v in asdict(one).items() if k != "about"} for name, one in fields.items()}
 
     tables = {"chat": table(CHAT), "completion": table(COMPLETION), "proof": table(PROOF)}
-    value = {**tables, "defaults": dict(DEFAULTS), "model": model, "proofKey": proof_key}
+    defaults = {"chat": dict(DEFAULTS), "completion": dict(COMPLETION_DEFAULTS)}
+    value = {**tables, "defaults": defaults, "model": model, "proofKey": proof_key, "limits": dict(limits)}
     return f"// Written by legal_tasks.serving.fields; changes by hand are overwritten.\nexport default {json.dumps(value)};\n"
 
 
@@ -105,3 +113,7 @@ def page(fields: Mapping[str, Field]) -> str:
     """The table of docs/serving.md."""
     rows = [f"| `{name}` | {one.bounds} | {one.about} |" for name, one in fields.items()]
     return "\n".join(["| field | values | |", "|---|---|---|", *rows])
+
+
+if __name__ == "__main__":
+    print(f"`/v1/chat/completions`:\n\n{page(CHAT)}\n\n`/v1/completions`:\n\n{page(COMPLETION)}")

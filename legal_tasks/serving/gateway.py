@@ -18,7 +18,7 @@ from pathlib import Path
 from legal_tasks import artifacts
 from legal_tasks.room import Reserve
 from legal_tasks.services import nginx_path, write_private
-from legal_tasks.serving import fields, keys
+from legal_tasks.serving import fields, keys, limits
 from legal_tasks.serving.backends import MODEL_NAME
 from legal_tasks.serving.keys import PATTERN, Key
 from legal_tasks.serving.nginx import GatewayError, Nginx
@@ -55,6 +55,7 @@ class Error:
     message: str
     extra: tuple[str, ...] = ()
     pathless: bool = False
+    door: str = ""  # where Nginx goes first, if not to the answer itself
 
     @property
     def place(self) -> str:
@@ -76,6 +77,15 @@ ERRORS = (
         "this is not an HTTP request that can be answered",
         pathless=True,
     ),
+    # 418 is nobody's: the template answers with it what holds a query, or a key in its address.
+    Error(
+        "query_not_taken",
+        400,
+        "418 =400",
+        REFUSED,
+        "this API takes no query, and no key in an address: what you ask belongs into the body, the key into a header: "
+        "Authorization: Bearer KEY",
+    ),
     Error("uri_too_long", 414, "414", REFUSED, "the address is too long: the question belongs into the body", pathless=True),
     Error("headers_too_large", 431, "431 494 =431", REFUSED, "the headers are too large", pathless=True),
     Error(
@@ -85,6 +95,15 @@ ERRORS = (
         REFUSED,
         "send a valid API key: Authorization: Bearer KEY",
         ("add_header WWW-Authenticate Bearer always;",),
+        door="@wrong_key",
+    ),
+    Error(
+        "too_many_wrong_keys",
+        429,
+        "",
+        "rate_limit_error",
+        "too many wrong keys came from this address; wait, and send a valid one: Authorization: Bearer KEY",
+        ("add_header Retry-After 5 always;",),
     ),
     Error("unknown_url", 404, "404", REFUSED, "no such path: the API lies below /v1/"),
     Error(
@@ -244,7 +263,8 @@ def render_keys(keys: Sequence[Key]) -> str:
     for rate in sorted({key.per_minute for key in keys}):
         lines += table("$key_id", f"$limit_{rate}", [(key.id, key.id) for key in keys if key.per_minute == rate])
     for number in sorted({key.at_once for key in keys}):
-        lines += table("$key_id", f"$at_once_{number}", [(key.id, key.id) for key in keys if key.at_once == number])
+        # Each worker counts its own: what a killed one had under way would stay counted for ever.
+        lines += table("$key_id", f"$at_once_{number}", [(key.id, f"$pid/{key.id}") for key in keys if key.at_once == number])
     return "\n".join(lines)
 
 
@@ -259,6 +279,7 @@ class Gateway:
         self.probe, self.probe_key = keys.make("probe", per_minute=100_000, at_once=10_000)
         self.known: tuple[Key, ...] = ()
         self.module = nginx_module(SCRIPTS_MODULE)
+        self.limits = limits.read()
         self.origins = cors_origins()
         self.mark = ""
         self.reserve = Reserve(self.root / "reserve", RESERVE)
@@ -293,7 +314,10 @@ class Gateway:
         # Tells this start of Nginx from every other on the same port, and one engine of a version from the next.
         mark = f"{self.instance}/{artifacts.sha256_text(repr((route, known)))[:16]}"
         neighbour = self.root / "nginx.conf.new"
-        write_private(self.root / "fields.js", fields.script(MODEL_NAME, self.probe.id))
+        folder = self.root / limits.FOLDER
+        limits.sweep(folder, {pid for pid, _ in self._workers()})
+        bounds = limits.of_engines(self.limits, [one.context for one in route.variants]).script(folder)
+        write_private(self.root / "fields.js", fields.script(MODEL_NAME, self.probe.id, bounds))
         write_private(neighbour, render(self.root, self.listen, route, mark, known, self.module, self.origins))
         self.nginx.check(neighbour)
         os.replace(neighbour, self.config)

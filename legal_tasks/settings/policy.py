@@ -113,6 +113,8 @@ SETTINGS: dict[str, dict[str, str]] = {
     "evaluation.choose": {RUN: "candidates failed"},
     "serving.release": {INSTALLATION: "timeout_s mlflow_timeout_s"},
 }
+# Of the services: no task reads them, and no run can name them.
+SERVICES: dict[str, dict[str, str]] = {"serving.limits": {INSTALLATION: "request_tokens total_answers key_share"}}
 # A secret of the worker's environment goes to the host that the installation's profile names here, and to no other.
 SECRETS = {
     "LEXLOOP_REWRITE_KEY": ("data.clean", "rewrite_url"),
@@ -404,9 +406,9 @@ def _host(url: str) -> tuple[str, str, int | None]:
 
 
 def table() -> str:
-    """SETTINGS as the Markdown of docs/settings.md."""
+    """SETTINGS and SERVICES as the Markdown of docs/settings.md."""
     rows = ["| step | setting | who may set it |", "|---|---|---|"]
-    for step, parts in SETTINGS.items():
+    for step, parts in {**SETTINGS, **SERVICES}.items():
         for who, names in parts.items():
             rows.append(f"| `{step}` | {' '.join(f'`{name}`' for name in names.split())} | {MEANING[who]} |")
     return "\n".join(rows) + "\n"

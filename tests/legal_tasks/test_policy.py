@@ -39,11 +39,19 @@ def fields(step):
     ]
 
 
-@pytest.mark.parametrize("step", policy.SETTINGS)
+@pytest.mark.parametrize("step", {**policy.SETTINGS, **policy.SERVICES})
 def test_every_setting_of_every_step_has_one_line_that_says_who_may_set_it(step):
-    named = [name for names in policy.SETTINGS[step].values() for name in names.split()]
-    assert sorted(named) == sorted(spec.name for spec in fields(step))
-    assert policy.SETTINGS[step].keys() <= policy.MEANING.keys()
+    parts = {**policy.SETTINGS, **policy.SERVICES}[step]
+    assert sorted(" ".join(parts.values()).split()) == sorted(spec.name for spec in fields(step))
+    assert parts.keys() <= policy.MEANING.keys()
+
+
+@pytest.mark.parametrize("step", policy.SERVICES)
+def test_no_run_sets_what_the_services_read(installed, step):
+    installed("small")
+    for spec in fields(step):
+        (said,) = form.check({"overrides": [f"{step}.{spec.name}=1"]})
+        assert f"no task of a retrain runs the step '{step}'" in said
 
 
 def test_the_steps_are_those_of_the_two_dags(repository):

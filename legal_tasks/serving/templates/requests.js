@@ -4,6 +4,7 @@
 // A name that stands twice, in escapes or behind a mark of another encoding reads as one value here, and only that goes on.
 
 import fields from "fields.js";
+import limits from "limits.js";
 
 const MEDIA = /^application\/json\s*(;\s*charset\s*=\s*"?utf-8"?\s*)?;?$/i;
 const ROLES = ['system', 'user', 'assistant'], SAID = ['role', 'content', 'name'];
@@ -17,8 +18,12 @@ function isObject(value) {
 }
 
 function refuse(r, status, code, message, param) {
-    const error = {message: message, type: 'invalid_request_error', param: param === undefined ? null : param, code: code};
+    const type = status === 429 ? 'rate_limit_error' : 'invalid_request_error';
+    const error = {message: message, type: type, param: param === undefined ? null : param, code: code};
     r.headersOut['Content-Type'] = 'application/json';
+    if (status === 429) {
+        r.headersOut['Retry-After'] = '2';
+    }
     r.return(status, JSON.stringify({error: error}));
 }
 
@@ -184,9 +189,10 @@ function checked(r, body, kind) {
         const message = `there is no model ${out.model}: the model is ${fields.model}`;
         return {status: 404, code: 'model_not_found', param: 'model', message: message};
     }
-    Object.keys(fields.defaults).forEach((name) => {
+    const defaults = fields.defaults[kind];
+    Object.keys(defaults).forEach((name) => {
         if (!own(out, name)) {
-            out[name] = fields.defaults[name];
+            out[name] = defaults[name];
         }
     });
     if (out.n > 1 && out.temperature === 0) {
@@ -206,6 +212,9 @@ function answer(r, kind) {
     let found = read(r);
     if (found.body) {
         found = checked(r, found.body, kind);
+    }
+    if (found.body && r.variables.key_id !== fields.proofKey) {
+        found = limits.tooMuch(found.body, kind) || limits.admit(r, found.body, kind) || found;
     }
     if (!found.body) {
         refuse(r, found.status, found.code, found.message, found.param);
@@ -228,4 +237,4 @@ function completion(r) {
     answer(r, 'completion');
 }
 
-export default {chat, completion};
+export default {chat, completion, settle: limits.settle};

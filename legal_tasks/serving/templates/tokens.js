@@ -5,6 +5,8 @@
 // additional chunk out again where the client did not ask: what clients see is what the engine would have sent them.
 // Where a client leaves early, or refuses the usage, the numbers stay unknown (null).
 
+import limits from "limits.js";
+
 const CODES = {'400': 'bad_request', '404': 'not_found', '413': 'request_too_large', '422': 'bad_request', '429': 'engine_busy', '503': 'engine_busy'};
 const SAID = 1000; // characters of an engine's message that are passed on
 const TAIL = 2048; // bytes of an answer's end that are looked through; the usage is the last or nearly the last there
@@ -84,6 +86,7 @@ function count(r, data, flags) {
             note(r, its.last.slice(0, its.size).toString());
         }
         forget(its);
+        limits.settle(r); // the engine is done with it, though its client may still be reading
     }
 }
 
