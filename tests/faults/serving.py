@@ -26,45 +26,13 @@ from legal_tasks.serving.intent import bring
 from legal_tasks.serving.loadtest import quantiles
 from legal_tasks.serving.state import Database
 from legal_tasks.step import StepError, main
+from tests.faults import _tricks
 from tests.faults._accounts import another_account, two_at_once
+from tests.faults._served import QUESTION, ask, seat, wait_for
 from tests.legal_tasks.training.tiny import make_base, make_exam, make_record, make_split
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-TINY = REPOSITORY / "tests" / "legal_tasks" / "serving" / "tiny_engine.py"
 CROWD = Path(__file__).with_name("_crowd.py")
-QUESTION = {"model": "legal-llm", "messages": [{"role": "user", "content": "什么是合同？"}]}
-
-
-@contextlib.contextmanager
-def seat(folder: Path, tiny: bool = True) -> Iterator[Path]:
-    """A var folder and ports of our own while the fault runs; engines are tiny servers, or the real ones."""
-    var = folder / "var"
-    (var / "logs").mkdir(parents=True)
-    first = 21000 + os.getpid() % 200 * 100
-    values = {"LEXLOOP_VAR": str(var), "LEXLOOP_ENGINE_PORT": str(first), "LEXLOOP_STORE": str(folder / "store")}
-    values["LEXLOOP_GATEWAY_PORT"] = str(engines.free_port(first + 90))
-    if tiny:
-        values["LEXLOOP_ENGINE_ARGV"] = json.dumps([sys.executable, str(TINY), "{model}", "{port}", "{name}"])
-    old = {name: os.environ.get(name) for name in (*values, "LEXLOOP_ENGINE_ARGV", "MLFLOW_TRACKING_URI")}
-    for name in old:
-        os.environ.pop(name, None)
-    os.environ.update(values)
-    Database.create()
-    try:
-        yield var
-    finally:
-        for name, value in old.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
-
-
-def wait_for(check: Callable[[], Any], timeout_s: float, what: str) -> Any:
-    deadline = time.monotonic() + timeout_s
-    while not (found := check()):
-        assert time.monotonic() < deadline, f"waited {timeout_s:.0f} s in vain for {what}"
-        time.sleep(0.05)
-    return found
 
 
 def model(folder: Path, text: str, mode: str = "answer", pause_s: float = 0.05, change: Callable[[Path], None] | None = None):
@@ -108,16 +76,6 @@ def releasing(var: Path) -> Iterator[Callable[[], dict[str, Any] | None]]:
 
 def put(artifact: Any) -> float:
     return bring({"digest": artifact.digest, "path": str(artifact.path)}, "fault", {}, 60)
-
-
-def ask(url: str, key: str, **changes: Any) -> httpx.Response:
-    return httpx.post(
-        f"{url}/v1/chat/completions",
-        json=QUESTION | changes,
-        headers={"Authorization": f"Bearer {key}"},
-        timeout=60,
-        trust_env=False,
-    )
 
 
 def gguf(folder: Path, base: Path, name: str) -> Path:
@@ -452,6 +410,9 @@ FAULTS = {
     "S8": bad_requests,
     "S9": a_crowd,
     "S10": exam_in_calibration,
+    "S11": _tricks.fan_out,
+    "S12": _tricks.grammars,
     "S17": two_at_once,
     "S18": another_account,
+    "S20": _tricks.tricks,
 }
