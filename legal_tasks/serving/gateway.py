@@ -315,7 +315,7 @@ class Gateway:
         mark = f"{self.instance}/{artifacts.sha256_text(repr((route, known)))[:16]}"
         neighbour = self.root / "nginx.conf.new"
         folder = self.root / limits.FOLDER
-        limits.sweep(folder, {pid for pid, _ in self._workers()})
+        limits.sweep(folder, {pid for pid, _ in self.nginx.workers()})
         bounds = limits.of_engines(self.limits, [one.context for one in route.variants]).script(folder)
         write_private(self.root / "fields.js", fields.script(MODEL_NAME, self.probe.id, bounds))
         write_private(neighbour, render(self.root, self.listen, route, mark, known, self.module, self.origins))

@@ -81,7 +81,7 @@ def of_engines(params: Params, contexts: Sequence[int | None]) -> Limits:
 
 
 def sweep(folder: Path, workers: Container[int]) -> None:
-    """Make the folder of what is under way; forget what ended workers have left in it. `workers`: those that live."""
+    """Make the folder of what is under way; remove what ended workers have left in it. `workers`: those that live."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     for name in os.listdir(folder):
         worker = name.partition(".")[0]

@@ -69,14 +69,13 @@ function underWay(r) {
     return found;
 }
 
+// A name of 0 tokens stays, because renaming costs less than making and removing; the gateway removes those of ended workers.
 function write(r, name, tokens) {
-    const place = `${its.folder}/${r.variables.pid}.${r.variables.key_id}.${tokens}`;
+    const place = `${its.folder}/${r.variables.pid}.${r.variables.key_id}.${Math.max(0, tokens)}`;
     if (name === null) {
         fs.writeFileSync(place, '');
-    } else if (tokens > 0) {
-        fs.renameSync(`${its.folder}/${name}`, place);
     } else {
-        fs.unlinkSync(`${its.folder}/${name}`);
+        fs.renameSync(`${its.folder}/${name}`, place);
     }
 }
 

@@ -113,9 +113,14 @@ def crowd(front, engine):
 
 
 def under_way(front):
-    """{key's id: tokens} as the gateway counts them, while it has one worker."""
+    """{key's id: tokens} as the gateway counts them, of all workers that live."""
     names = [name.split(".") for name in os.listdir(front.root / limits.FOLDER)]
-    return {key: int(tokens) for _, key, tokens in names}
+    alive = {str(pid) for pid, _ in front.nginx.workers()}
+    found = {}
+    for worker, key, tokens in names:
+        if worker in alive and int(tokens):
+            found[key] = found.get(key, 0) + int(tokens)
+    return found
 
 
 def error_of(answer):
@@ -249,14 +254,14 @@ def test_what_ends_is_counted_out_however_it_ends(front, new_key, ask, engine, c
 def test_a_worker_that_is_killed_takes_its_counts_with_it(front, new_key, ask, engine, crowd, wait_for):
     mine = new_key("narrow", at_once=3)
     assert [crowd.send(mine, max_tokens=9) for _ in range(4)] == [True, True, True, False]
-    ((worker, _),) = before = front._workers()
+    ((worker, _),) = before = front.nginx.workers()
     os.kill(worker, signal.SIGKILL)
-    wait_for(lambda: front._workers() and not front._workers() & before)
+    wait_for(lambda: front.nginx.workers() and not front.nginx.workers() & before)
     crowd.leave()
     assert [crowd.send(mine, max_tokens=9) for _ in range(4)] == [True, True, True, False]
     crowd.finish()
     front.apply(front.route)
-    assert all(name.startswith(tuple(str(pid) for pid, _ in front._workers())) for name in os.listdir(front.root / limits.FOLDER))
+    assert not [name for name in os.listdir(front.root / limits.FOLDER) if name.startswith(f"{worker}.")]
 
 
 def test_what_is_under_way_while_the_configuration_changes_is_counted_out_by_its_worker(front, new_key, engine, crowd, wait_for):
@@ -265,7 +270,7 @@ def test_what_is_under_way_while_the_configuration_changes_is_counted_out_by_its
     front.apply(front.route)
     assert crowd.fill(mine) == 11, "the new worker counts what the old one still has"
     crowd.finish()
-    wait_for(lambda: os.listdir(front.root / limits.FOLDER) == [])
+    wait_for(lambda: under_way(front) == {})
 
 
 def test_without_its_folder_the_gateway_answers_all_the_same(front, new_key, ask):
@@ -319,6 +324,10 @@ def test_no_key_in_a_wrong_place_enters_a_log(front, new_key, engine, wait_for):
                 with contextlib.suppress(httpx.WriteError):  # it is refused before it has been read
                     answer = client.post(path, content=body, headers={**good, "Content-Type": "application/json"})
                     assert error_of(answer) == (400, "query_not_taken", None)
+        page = {"Referer": f"http://127.0.0.1:3000/?key={mine}"}
+        assert error_of(client.post(CHAT, json=MESSAGES, headers=good | page)) == (400, "query_not_taken", None)
+        page = {"Referer": "http://127.0.0.1:3000/?chat=1"}  # whatever it asks of another server
+        assert client.post(CHAT, json=MESSAGES, headers=good | page).status_code == 502
         failed = client.post(CHAT, json=MESSAGES, headers=good)
         assert failed.status_code == 502 and log_line(front, wait_for, failed)["uri"] == CHAT
     assert "upstream" in (front.root / "error.log").read_text()

@@ -46,7 +46,7 @@ def refused(front, key, engine):
 
 
 def test_every_trick_is_refused_or_answered_as_it_should_be(front, key, engine):
-    workers, found = front._workers(), []
+    workers, found = front.nginx.workers(), []
     for trick in tricks.TRICKS(key):
         engine.seen.clear()
         found += [problem] if (problem := tricks.wrong(front.listen, trick)) else []
@@ -56,7 +56,7 @@ def test_every_trick_is_refused_or_answered_as_it_should_be(front, key, engine):
                 found.append(f"{trick.name}: the engine was asked {method} {path} {body[:200]!r}")
     assert not found, "\n".join(found)
     assert tricks.statuses_of(tricks.tell(front.listen, tricks.request(key, tricks.CHAT, tricks.JSON))) == [200]
-    assert front._workers() == workers, "a worker was lost"
+    assert front.nginx.workers() == workers, "a worker was lost"
     assert "cannot be counted" not in (front.root / "error.log").read_text()
 
 
