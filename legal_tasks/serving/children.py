@@ -18,7 +18,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def _end_with_parent() -> None:
-    """In the child, before exec: get TERM when the parent ends."""
+    """In the child, before exec: get TERM when the parent ends (the thread that started it, says prctl(2))."""
     _libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
 
 

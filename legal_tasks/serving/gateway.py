@@ -21,7 +21,7 @@ from legal_tasks.services import nginx_path, write_private
 from legal_tasks.serving import fields, keys, limits
 from legal_tasks.serving.backends import MODEL_NAME
 from legal_tasks.serving.keys import PATTERN, Key
-from legal_tasks.serving.nginx import GatewayError, Nginx
+from legal_tasks.serving.nginx import GatewayError, Nginx, NginxGone
 from legal_tasks.setup import nginx_module
 from legal_tasks.step import StepError
 
@@ -361,7 +361,12 @@ class Gateway:
             return None
 
     def _not_yet(self, mark: str, route: Route) -> str | None:
-        """Why requests may still go another way than `route`, or None: old workers accept until the master tells them to end."""
+        """Why requests may still go another way than `route`, or None: old workers accept until the master tells them to end.
+
+        NginxGone where nobody is there to tell them.
+        """
+        if self.pid() is None:
+            raise NginxGone("Nginx has ended")
         if self._in_force() != mark:
             return f"Nginx does not serve {route.versions} yet"
         accepting = self.nginx.accepting()
@@ -378,18 +383,23 @@ class Gateway:
     def apply(self, route: Route, probe: Callable[[], str | None] | None = None) -> None:
         """Send all requests to `route`; `probe` returns None or what is wrong. GatewayError after the old is back."""
         before, known = self.config.read_text("utf-8") if self.config.is_file() else None, self.known
+        old = self.route, self.mark
         mark = self._write(route)
         try:
-            self.nginx.reload()
-            self._wait(lambda: self._not_yet(mark, route))
+            try:
+                self.nginx.reload()
+                self._wait(lambda: self._not_yet(mark, route))
+                self.route, self.mark = route, mark
+            except NginxGone:  # killed meanwhile, which says nothing about the route
+                self.start(route)
             reason = probe() if probe else None
             if reason is not None:
                 raise GatewayError(f"the probe through the gateway failed: {reason}")
         except GatewayError:
+            self.route, self.mark = old
             if before is not None:
                 self._restore(before, known)
             raise
-        self.route, self.mark = route, mark
 
     def _restore(self, before: str, known: tuple[Key, ...]) -> None:
         neighbour = self.root / "nginx.conf.new"

@@ -27,6 +27,10 @@ class GatewayError(Exception):
     """Nginx refuses its configuration, or does not answer as it should after a change."""
 
 
+class NginxGone(GatewayError):
+    """The master does not run."""
+
+
 class Nginx:
     """The Nginx `program` with its files below `root`, for the port `listen` of 127.0.0.1."""
 
@@ -73,7 +77,7 @@ class Nginx:
 
     def start(self) -> None:
         """Start the master, on a port that was made free. GatewayError names another program that holds it."""
-        self.stop(drain=True)
+        self.stop(grace_s=3.0, drain=True)
         others = holders(self.listen)
         if others:
             raise GatewayError(
@@ -85,7 +89,7 @@ class Nginx:
     def reload(self) -> None:
         pid = self.pid()
         if pid is None:
-            raise GatewayError("Nginx does not run")
+            raise NginxGone("Nginx does not run")
         self.retired |= self.workers()
         os.kill(pid, signal.SIGHUP)
 

@@ -24,7 +24,7 @@ from typing import Any
 from legal_tasks.step import StepError
 
 EVERY_S = 1.0
-ASK_EVERY_S = 4.0  # an engine that stands still is asked for a token
+ASK_EVERY_S = 3.0  # an engine that stands still is asked for a token
 STALL = "LEXLOOP_ENGINE_STALL_S"
 STALL_S = 15.0  # no step of the engine may take so long
 BLIND_S = 60.0  # the same for an engine that tells no counters: its own questions are all that is known of it
@@ -46,7 +46,7 @@ def stall_limit() -> float:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a look at an engine told. `counters`: None where they could not be read now, empty where it has none."""
+    """What a look at an engine told. `counters`: None where they could not be read now, or where it has none."""
 
     answers: bool
     counters: dict[str, float] | None = None

@@ -19,7 +19,7 @@ import httpx
 from legal_tasks.serving import backends, engines, keys, limits
 from legal_tasks.serving.gateway import Gateway, Route
 from legal_tasks.serving.loadtest import quantiles
-from tests.faults._served import ask, seat, wait_for
+from tests.faults._seats import ask, seat, wait_for
 from tests.legal_tasks.serving import tricks as listed
 from tests.legal_tasks.training.tiny import make_base
 

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,60 +21,15 @@ from legal_tasks.evaluation.rules import Thresholds, proof_rules
 from legal_tasks.lease import process_start
 from legal_tasks.serving import backends, engines, keys, parity, prove
 from legal_tasks.serving.gateway import Gateway, Route, Variant, last_requests
-from legal_tasks.serving.intent import bring
 from legal_tasks.serving.loadtest import quantiles
 from legal_tasks.serving.state import Database
 from legal_tasks.step import StepError, main
-from tests.faults import _tricks
+from tests.faults import _steady, _tricks
 from tests.faults._accounts import another_account, two_at_once
-from tests.faults._served import QUESTION, ask, seat, wait_for
+from tests.faults._seats import QUESTION, ask, model, put, releasing, seat, wait_for
 from tests.legal_tasks.training.tiny import make_base, make_exam, make_record, make_split
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 CROWD = Path(__file__).with_name("_crowd.py")
-
-
-def model(folder: Path, text: str, mode: str = "answer", pause_s: float = 0.05, change: Callable[[Path], None] | None = None):
-    """A finished compress artifact for the tiny engine; `change` spoils the variant before its manifest is written."""
-
-    def fill(output: Path) -> dict[str, Any]:
-        variant = output / "gptq"
-        variant.mkdir()
-        (variant / "model.safetensors").write_bytes(b"weights of " + text.encode())
-        (variant / "config.json").write_text("{}")
-        (variant / "tokenizer.json").write_text('{"model": {}}')
-        (variant / "chat_template.jinja").write_text("{{ messages }}")
-        (variant / "behaviour.json").write_text(json.dumps({"mode": mode, "text": text, "pause_s": pause_s}))
-        if change is not None:
-            change(variant)
-        return {}
-
-    name = {"text": text, "mode": mode, "change": getattr(change, "__name__", "")}
-    return artifacts.Store(folder / "store").get_or_make("compression.compress", name, {}, fill)
-
-
-@contextlib.contextmanager
-def releasing(var: Path) -> Iterator[Callable[[], dict[str, Any] | None]]:
-    """A releaser in its own process; gives a function that tells what is in production and ready."""
-    with open(var / "logs" / "releaser.log", "ab") as log:
-        argv = [sys.executable, "-m", "legal_tasks.serving.releaser"]
-        process = subprocess.Popen(argv, stdout=log, stderr=log, cwd=REPOSITORY)
-
-    def production() -> dict[str, Any] | None:
-        path = var / "releaser.json"
-        found = json.loads(path.read_text())["production"] if path.is_file() else None
-        return found if found and found["ready"] else None
-
-    try:
-        wait_for((var / "releaser.json").is_file, 30, "the releaser")
-        yield production
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
-
-
-def put(artifact: Any) -> float:
-    return bring({"digest": artifact.digest, "path": str(artifact.path)}, "fault", {}, 60)
 
 
 def gguf(folder: Path, base: Path, name: str) -> Path:
@@ -415,4 +369,4 @@ FAULTS = {
     "S17": two_at_once,
     "S18": another_account,
     "S20": _tricks.tricks,
-}
+} | _steady.FAULTS

@@ -354,6 +354,24 @@ def test_an_answer_under_way_at_a_worker_without_master_comes_to_its_end(front, 
     wait_for(lambda: not front.draining())
 
 
+def test_a_route_that_changes_while_nginx_is_killed_is_the_next_ones(front, client, engine, wait_for):
+    front.start(Route())
+    for pid, _ in front.nginx.workers():
+        os.kill(pid, signal.SIGSTOP)  # the change waits for it
+
+    def kill():
+        wait_for(lambda: len(front.nginx.workers()) == 2)
+        os.kill(front.pid(), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    began = time.monotonic()
+    front.apply(Route.only(engine.port, "7"))  # here, because Nginx ends with the thread that started it
+    killer.join()
+    assert time.monotonic() - began < gateway.RELOAD_S, "it was waited for in vain"
+    assert client.post("/v1/chat/completions", json=QUESTION).headers["x-model-version"] == "7"
+
+
 SERVE = "import socket, time; s = socket.create_server(('127.0.0.1', {port})); print('up', flush=True); time.sleep(600)"
 
 

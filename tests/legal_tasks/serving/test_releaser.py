@@ -252,6 +252,7 @@ def health(releaser):
         return None
 
 
+@pytest.mark.slow
 def test_a_foreign_program_on_the_port_is_told_and_waited_for(releaser, make_model, wait_for):
     put(make_model("one"))
     port = int(os.environ["LEXLOOP_GATEWAY_PORT"])

@@ -54,7 +54,7 @@ class Handler(BaseHTTPRequestHandler):
         self.reply(status, {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}})
 
     def do_GET(self):
-        if self.path == "/metrics":
+        if self.path.startswith("/metrics/?name"):
             return self.reply(200, f'# TYPE {COUNTER} counter\n{COUNTER}{{engine="0"}} {made}.0\n', "text/plain")
         self.reply(200, {"object": "list", "data": [{"id": NAME, "object": "model"}], "seen": dict(self.headers)})
 
