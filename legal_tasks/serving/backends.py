@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from legal_tasks.serving import guard
 from legal_tasks.serving.fields import DEFAULTS, NEUTRAL
 from legal_tasks.step import REPOSITORY, StepError
 
@@ -31,6 +32,7 @@ class Settings:
     threads: int = 1
     adapters: bool = False  # LoRA adapters may be loaded into the running vLLM
     drain_s: int = 10  # an engine that is told to stop ends what it has begun, seconds
+    key: str = ""  # what vLLM answers to alone; "": anybody who reaches its port
 
 
 class Backend(Protocol):
@@ -140,6 +142,7 @@ class VLLM:
             # A model's own generation_config.json may ask for sampling, which was not what was evaluated.
             *("--generation-config", "vllm", "--override-generation-config", json.dumps({**NEUTRAL, **DEFAULTS})),
             *(("--enable-lora",) if settings.adapters else ()),
+            *(("--middleware", guard.PATH) if settings.key else ()),
         ]
 
     def environment(self, settings: Settings) -> dict[str, str]:
@@ -149,7 +152,9 @@ class VLLM:
         values["TORCH_COMPILE_DISABLE"] = "1"
         if settings.adapters:
             values["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "True"
-        if os.environ.get("LEXLOOP_ENGINE_ARGV"):
+        if settings.key:
+            values[guard.VARIABLE] = settings.key
+        if settings.key or os.environ.get("LEXLOOP_ENGINE_ARGV"):
             values["PYTHONPATH"] = str(REPOSITORY)
         return values
 

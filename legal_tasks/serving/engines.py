@@ -6,6 +6,7 @@ An engine runs in a session of its own, so that everything it started ends with 
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import signal
 import socket
@@ -65,9 +66,17 @@ class Engine:
     """One running engine. `pid` is the leader of its session."""
 
     def __init__(
-        self, process: subprocess.Popen, port: int, log: Path, folder: Path, logged: int = 0, backend: Backend = VLLM_BACKEND
+        self,
+        process: subprocess.Popen,
+        port: int,
+        log: Path,
+        folder: Path,
+        logged: int = 0,
+        backend: Backend = VLLM_BACKEND,
+        key: str = "",
     ):
         self.process, self.port, self.log, self.folder, self.backend = process, port, log, folder, backend
+        self.key = key  # what it answers to alone
         self.logged = logged  # bytes of the log that are an earlier engine's
         self.pid = process.pid
         self.started = process_start(self.pid)
@@ -81,7 +90,7 @@ class Engine:
         log.parent.mkdir(parents=True, exist_ok=True)
         command, values = backend.argv(model, port, settings), backend.environment(settings)
         logged = log.stat().st_size if log.is_file() else 0
-        return cls(spawn(command, log, var_folder(), values), port, log, model, logged, backend)
+        return cls(spawn(command, log, var_folder(), values), port, log, model, logged, backend, settings.key)
 
     @property
     def url(self) -> str:
@@ -97,7 +106,7 @@ class Engine:
         """
         began = time.monotonic()
         reason: str | None = "it was not asked"
-        asked = in_background(lambda: probe(self.url))
+        asked = in_background(lambda: probe(self.url, self.key))
         while time.monotonic() - began < timeout_s:
             if not self.alive():
                 raise EngineError(self.ending())
@@ -107,13 +116,13 @@ class Engine:
                 reason = asked.result()
                 if reason is None:
                     return time.monotonic() - began
-                asked = in_background(lambda: probe(self.url))
+                asked = in_background(lambda: probe(self.url, self.key))
             time.sleep(0.3)
         raise EngineError(f"no token in {timeout_s:.0f} s ({reason}): {self.tail()}")
 
     def watch(self, stall_s: float) -> Watch:
         """What will tell whether this engine works; it begins when it is told to."""
-        return Watch(self.look, lambda: in_background(lambda: probe(self.url, timeout_s=QUESTION_S)), stall_s)
+        return Watch(self.look, lambda: in_background(lambda: probe(self.url, self.key, QUESTION_S)), stall_s)
 
     def look(self) -> Reading:
         """Whether the engine answers at all, and what it has got done, by calls that wait behind no user."""
@@ -121,7 +130,7 @@ class Engine:
             self._get("/health")
         except (OSError, http.client.HTTPException):
             return Reading(answers=False)
-        # The few counters alone where the program can do that: all of vLLM's 1,500 lines cost it a hundredth of a core.
+        # The few counters alone where the program can do that: all of vLLM's cost it five times as much.
         for page in (f"/metrics/?{urlencode([('name[]', name) for name in self.backend.progress])}", "/metrics"):
             try:
                 if counters := read_progress(self._get(page), self.backend):
@@ -132,21 +141,19 @@ class Engine:
                 break
         return Reading(True)
 
-    def _get(self, path: str) -> str:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=LOOK_S)
+    def _get(self, path: str, timeout_s: float = LOOK_S) -> str:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
         try:
-            connection.request("GET", path)
+            connection.request("GET", path, headers={"Authorization": f"Bearer {self.key}"} if self.key else {})
             return connection.getresponse().read().decode("utf-8", errors="replace")
         finally:
             connection.close()
 
     def context(self) -> int | None:
         """Tokens that question and answer may have together, as the engine says; None where it says nothing."""
-        import httpx
-
         try:
-            (card, *_) = httpx.get(f"{self.url}/v1/models", timeout=10, trust_env=False).json()["data"]
-        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            (card, *_) = json.loads(self._get("/v1/models", timeout_s=10))["data"]
+        except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
             raise EngineError(f"{self.url}/v1/models tells no model ({type(error).__name__}: {error})") from error
         length = card.get("max_model_len") or (card.get("meta") or {}).get("n_ctx_train")
         return length if isinstance(length, int) else None

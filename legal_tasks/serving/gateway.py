@@ -220,6 +220,7 @@ def render(
     keys: Sequence[Key] = (),
     module: Path | None = None,
     origins: Sequence[str] = (),
+    engine_key: str = "",
 ) -> str:
     """The text of nginx.conf; `mark` is what /health carries once it is in force, `module` is njs, which checks and counts."""
     import jinja2
@@ -243,6 +244,7 @@ def render(
         bursts={rate: max(1, rate // 6) for rate in rates},
         connections=sorted({key.at_once for key in keys}),
         as_root=os.geteuid() == 0,
+        engine_key=engine_key,
         scripts=module,
         templates=TEMPLATES,
         models={one.name: model_list(one) for one in route.variants},
@@ -269,10 +271,10 @@ def render_keys(keys: Sequence[Key]) -> str:
 
 
 class Gateway:
-    """One Nginx below `root`, listening on 127.0.0.1:`listen`."""
+    """One Nginx below `root`, listening on 127.0.0.1:`listen`. `engine_key`: what its engines answer to alone, if they do."""
 
-    def __init__(self, root: Path, listen: int):
-        self.root, self.listen = root.absolute(), listen
+    def __init__(self, root: Path, listen: int, engine_key: str = ""):
+        self.root, self.listen, self.engine_key = root.absolute(), listen, engine_key
         self.route = Route()
         self.instance = secrets.token_hex(4)
         # Our own probes go through the gateway like anybody's requests; this key lives as long as the object.
@@ -318,7 +320,7 @@ class Gateway:
         limits.sweep(folder, {pid for pid, _ in self.nginx.workers()})
         bounds = limits.of_engines(self.limits, [one.context for one in route.variants]).script(folder)
         write_private(self.root / "fields.js", fields.script(MODEL_NAME, self.probe.id, bounds))
-        write_private(neighbour, render(self.root, self.listen, route, mark, known, self.module, self.origins))
+        write_private(neighbour, render(self.root, self.listen, route, mark, known, self.module, self.origins, self.engine_key))
         self.nginx.check(neighbour)
         os.replace(neighbour, self.config)
         self.known = known

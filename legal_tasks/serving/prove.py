@@ -99,21 +99,22 @@ class Report:
 
 
 def skip_if_in_production(digest: str) -> None:
-    """Skip("unchanged: ...") where production runs this digest, its engine generates and the gateway sends there."""
+    """Skip("unchanged: ...") where production runs this digest, its engine works and the gateway sends there."""
     import httpx
 
-    from legal_tasks.serving import engines
     from legal_tasks.serving.status import read_status
 
     status = read_status()
     production = status["production"]
     if not status["alive"] or not production or production["digest"] != digest:
         return
-    reason = engines.probe(f"http://127.0.0.1:{production['port']}")
+    reason = None if production["ready"] else "the releaser has doubts about its engine"
     if reason is None:
         try:
-            routed = httpx.get(f"{status['gateway']}/health", timeout=5, trust_env=False).headers.get("x-model-version")
-            reason = None if routed == production["version"] else f"the gateway serves version {routed}"
+            answer = httpx.get(f"{status['gateway']}/health", timeout=10, trust_env=False)  # it asks the engine
+            routed = answer.headers.get("x-model-version")
+            if answer.status_code != 200 or routed != production["version"]:
+                reason = f"the gateway says {answer.status_code} and version {routed}"
         except httpx.HTTPError as error:
             reason = f"the gateway: {type(error).__name__}: {error}"
     if reason is not None:

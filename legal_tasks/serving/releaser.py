@@ -15,6 +15,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
 import shutil
 import signal
 import sys
@@ -27,6 +28,7 @@ from typing import Any
 from legal_tasks import artifacts
 from legal_tasks.room import is_full
 from legal_tasks.serving import engines
+from legal_tasks.serving.backends import Settings
 from legal_tasks.serving.children import end_session
 from legal_tasks.serving.engines import Engine, EngineError
 from legal_tasks.serving.gateway import Gateway, GatewayError, Route
@@ -55,7 +57,9 @@ class Releaser:
     def __init__(self, gateway_port: int, engine_port: int):
         self.var = var_folder()
         self.database = Database.create()
-        self.gateway = Gateway(self.var / "gateway", gateway_port)
+        key = secrets.token_urlsafe(32)  # what engines answer to alone; it lives as long as this process
+        self.settings = Settings(key=key)
+        self.gateway = Gateway(self.var / "gateway", gateway_port, key)
         self.engine_port, self.stall_s = engine_port, stall_limit()
         self.engine: Engine | None = None
         self.watch: Watch | None = None
@@ -153,7 +157,7 @@ class Releaser:
             raise StepError(f"{path} holds {manifest['digest'][:12]}, not {model['digest'][:12]}")
         folder = engines.admit(path)
         port = engines.free_port(self.engine_port if port is None else port)
-        engine = Engine.start(folder, port, self.var / "logs" / f"engine-{port}.log")
+        engine = Engine.start(folder, port, self.var / "logs" / f"engine-{port}.log", self.settings)
         self.note_engines(self.engine, engine)
         try:
             seconds = engine.wait_ready(stop=self.meanwhile)

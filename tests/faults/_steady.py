@@ -120,7 +120,10 @@ def busy(folder: Path) -> str:
         end_token = json.loads((artifact.path / "gptq" / "config.json").read_text("utf-8"))["eos_token_id"]
         with releasing(var) as production:
             Database().intend({"digest": artifact.digest, "path": str(artifact.path)}, "fault", {})
-            pid = wait_for(production, 400, "the engine")["pid"]
+            pid, port = (wait_for(production, 400, "the engine")[name] for name in ("pid", "port"))
+            for path in ("/v1/models", "/health", "/metrics", "/invocations", "/tokenize", "/v1/chat/completions"):
+                without = httpx.get(f"http://127.0.0.1:{port}{path}", trust_env=False).status_code
+                assert without == 401, f"the engine answers {path} with {without} to somebody without its key"
             long = {"max_tokens": TOKENS, "logit_bias": {str(end_token): -100}}
             clients = Clients(url(), own * CROWD, **long)
             bad, began = 0, time.monotonic()

@@ -33,7 +33,7 @@ def place(tmp_path_factory):
         patch.setenv("LEXLOOP_VAR", str(tmp_path_factory.mktemp("var")))
         patch.setenv("LEXLOOP_CORS_ORIGINS", f"{ORIGIN}, http://127.0.0.1:3000")
         port = engines.free_port(20000 + os.getpid() % 200 * 100 + 40)
-        front = Gateway(tmp_path_factory.mktemp("gateway"), port)
+        front = Gateway(tmp_path_factory.mktemp("gateway"), port, "of-this-start")
         front.start(Route.only(engine.server_address[1], "7", 512, 1_790_000_000))
         yield front, engine
         front.stop()
@@ -139,8 +139,23 @@ def test_an_engine_hears_none_of_a_clients_headers(client, engine):
     assert answer.status_code == 200
     ((_, path, seen, _),) = engine.seen
     assert path == CHAT
-    assert {name.lower() for name in seen} == {"host", "connection", "content-type", "content-length", "x-request-id"}
+    assert {name.lower() for name in seen} == {
+        "host",
+        "connection",
+        "content-type",
+        "content-length",
+        "x-request-id",
+        "authorization",
+    }
+    assert seen["Authorization"] == "Bearer of-this-start", "its own key, and not the client's"
     assert seen["X-Request-Id"] == answer.headers["x-request-id"] != "mine"
+
+
+def test_health_asks_the_engine_with_its_own_key(client, engine):
+    assert client.get("/health", headers={"Cookie": "a=b"}).json() == {"status": "serving", "model": "7"}
+    ((method, path, seen, _),) = engine.seen
+    assert (method, path, seen["Authorization"]) == ("GET", "/health", "Bearer of-this-start")
+    assert client.get("/engine").status_code == 404
 
 
 def test_the_list_of_models_tells_the_defaults_and_no_folder(client):
