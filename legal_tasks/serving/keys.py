@@ -20,6 +20,7 @@ import dataclasses
 import fcntl
 import hashlib
 import json
+import os
 import re
 import secrets
 import sys
@@ -100,7 +101,7 @@ def changing() -> Iterator[list[Key]]:
     """
     try:
         path().parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with open(path().with_name("api_keys.lock"), "a") as guard:
+        with open(os.open(path().with_name("api_keys.lock"), os.O_WRONLY | os.O_CREAT, 0o600), "w") as guard:
             fcntl.flock(guard, fcntl.LOCK_EX)
             found = read()
             yield found
