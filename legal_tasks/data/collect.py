@@ -26,14 +26,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from legal_tasks.artifacts import digest_files, sha256_file
-from legal_tasks.data import archives, large, readers, sources, tombstones
+from legal_tasks.data import apart, archives, costs, documents, encodings, large, readers, sources, tombstones
 from legal_tasks.data import exams as layouts
 from legal_tasks.evaluation import names
 from legal_tasks.evaluation.items import by_kind
 from legal_tasks.evaluation.rules import STANDING
 from legal_tasks.step import Output, StepError, main, progress
 
-VERSION = 8
+VERSION = 9
 EMBEDDED = "embedded"
 CARD = "card/exams.json"
 LICENCES = ("MIT", "Apache-2.0", "CC0-1.0", "CC-BY-4.0", "BSD-3-Clause", "public-domain")
@@ -102,21 +102,24 @@ def read_file(source: sources.Source, file: Path, place: str) -> Iterator[tuple[
     What cannot be read is a broken piece; StepError if the YAML names this very file.
     """
     try:
-        with open(file, "rb") as opened:
-            head = opened.read(1 << 20)
-        if head.startswith(b"PK\x03\x04") and readers.binary_form(file.read_bytes()) == "zip":
-            for name, data in archives.members(file):
-                if isinstance(data, archives.Refused):
-                    yield f"{place}/{name}", "unknown", [readers.Piece("", broken=str(data), reason=data.reason)]
-                else:
-                    inner = replace(source, alone=False)
-                    yield f"{place}/{name}", *read_data(inner, f"{file}/{name}", f"{place}/{name}", data)
-            return
         streamed = large.line_pieces(file, source.form)
         if streamed is not None:
             yield place, "jsonl", streamed
-        else:
-            yield place, *read_data(source, str(file), place, file.read_bytes())
+            return
+        costs.check_size(file.stat().st_size)
+        data = file.read_bytes()
+        if readers.binary_form(data) != "zip":
+            yield place, *read_data(source, str(file), place, data)
+            return
+        del data
+        for name, content in archives.members(file):
+            if isinstance(content, archives.Refused):
+                yield f"{place}/{name}", "unknown", [readers.Piece("", broken=str(content), reason=content.reason)]
+            else:
+                inner = replace(source, alone=False)
+                yield f"{place}/{name}", *read_data(inner, f"{file}/{name}", f"{place}/{name}", content)
+    except costs.TooCostly as error:
+        yield place, "unknown", [readers.Piece("", broken=str(error), reason=error.reason)]
     except archives.Refused as refused:
         if source.alone:
             raise StepError(f"{file} {refused}; mend it or take it out of the sources") from refused
@@ -135,18 +138,23 @@ def read_data(source: sources.Source, file: str, place: str, data: bytes) -> tup
     try:
         binary = readers.binary_form(data)
         if binary == "zip":
-            raise readers.Unreadable("is an archive in an archive: unpack it")
+            raise documents.Unreadable("is an archive in an archive: unpack it")
         if binary:
             return binary, readers.binary_pieces(data, binary)
-        text, _ = readers.decode(data)
-        del data  # as large as the text
-    except readers.Unreadable as error:
+        with costs.alarm(costs.text_s(len(data)), "what the text is"):
+            text, _ = encodings.decode(data)
+            del data  # as large as the text
+            form = source.form or readers.sniff(text, place)
+    except costs.TooCostly as error:
+        return "unknown", [readers.Piece("", broken=str(error), reason=error.reason)]
+    except apart.Missing as missing:
+        raise StepError(f"{file} cannot be read: the package {missing} is not installed here; make up builds it") from missing
+    except documents.Unreadable as error:
         if source.alone:
             raise StepError(f"{file} {error}; convert it to UTF-8 text, or take it out of the sources") from error
         return "unknown", [readers.Piece("", broken=f"unreadable: {error}", reason="unreadable")]
     if source.form in readers.BINARY:
         raise StepError(f"{file} is not {source.form.upper()} as its `format` says; correct `format` or leave it out")
-    form = source.form or readers.sniff(text, place)
     return form, readers.pieces(text, form)
 
 
@@ -223,19 +231,18 @@ def collect_exams(found: sources.Sources, folder: Path, words: Path) -> dict[str
     matcher = tombstones.Matcher(tombstones.read())
     for exam in found.exams:
         kept, left_out, total = [], Counter[str](), 0
-        parts = [part for file, place in exam.files for part in read_file(exam, file, place)]
-        places = [place for place, _, _ in parts]
-        for place, piece in ((place, piece) for place, _, pieces in parts for piece in pieces):
+        parts = [(name, list(pieces)) for file, place in exam.files for name, _, pieces in read_file(exam, file, place)]
+        places = [place for place, _ in parts]
+        for place, piece in ((place, piece) for place, pieces in parts for piece in pieces):
             total += 1
             category = Path(place).stem if len(parts) > 1 else ""
             split = layouts.split_of(place, places)
             forgotten = bool(matcher.text(words_of_piece(piece)))
-            question, options = layouts.words(piece.fields or {"text": piece.text or ""})
+            question, options, item, why = _asked(exam, piece, total, category)
             # What is asked in taught words, as a control, is no leak.
             if question and (piece.fields or {}).get("wording") != "seen" and not forgotten:
                 line = int(piece.place[5:]) if piece.place.startswith("line ") else total
                 questions.append({"exam": exam.name, "line": line, "question": question, "options": options})
-            item, why = layouts.normalise(piece.fields or {}, exam.name, total, exam.kind, category)
             if forgotten:
                 item, why = None, "forgotten"
             if item is None:
@@ -258,6 +265,21 @@ def collect_exams(found: sources.Sources, folder: Path, words: Path) -> dict[str
     for stock in found.stock:
         shutil.copytree(stock, folder / stock.name)
     return report
+
+
+def _asked(
+    exam: sources.Source, piece: readers.Piece, number: int, category: str
+) -> tuple[str, list[str], dict[str, Any] | None, str]:
+    """(question, options, item or None, why there is none) of one piece of an exam."""
+    fields = piece.fields or {}
+    size = sum(len(value) for value in fields.values() if isinstance(value, str)) or len(piece.text or "")
+    try:
+        with costs.alarm(costs.text_s(size), "one question"):
+            return *layouts.words(fields or {"text": piece.text or ""}), *layouts.normalise(
+                fields, exam.name, number, exam.kind, category
+            )
+    except costs.TooCostly as error:
+        return "", [], None, str(error)
 
 
 def write_card(found: sources.Sources, folder: Path, origin: str, report: dict[str, dict[str, Any]]) -> None:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from legal_tasks.data.dedupe import grams, normal
-from legal_tasks.data.readers import decode, pieces
+from legal_tasks.data.encodings import decode
+from legal_tasks.data.readers import pieces
 
 if TYPE_CHECKING:
     import numpy

@@ -10,22 +10,21 @@ import csv
 import io
 import json
 import re
+import tempfile
+import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from html.parser import HTMLParser
-from typing import Any
+from typing import Any, BinaryIO, cast
+
+from legal_tasks.data import apart, costs, documents
+from legal_tasks.data.costs import TooCostly
+from legal_tasks.data.documents import LONGEST, Unreadable
 
 BINARY = ("docx", "pdf", "parquet")
 FORMATS = ("json", "jsonl", "csv", "html", "md", "txt", *BINARY)
-LONGEST = 5_000_000  # characters of one item; a longer one is no document
 MOST_ROW_LINES = 500  # lines of one row of a CSV
-PARQUET_ROWS = 10_000  # rows that are in memory at once
-SAMPLE = 100_000  # characters by which an encoding is judged
-BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
-
-
-class Unreadable(Exception):
-    """The bytes are no text; the message says why."""
+FAR = 1 << 16  # characters before a fault of a list, from which on they are cut off
 
 
 @dataclass(frozen=True)
@@ -53,52 +52,53 @@ def binary_form(data: bytes) -> str | None:
 
 
 def binary_pieces(data: bytes, form: str) -> Iterable[Piece]:
-    """The text of a DOCX or PDF as one item, the rows of a Parquet file as mappings; Unreadable if the library cannot."""
+    """The text of a DOCX or PDF as one item, the rows of a Parquet file as mappings; Unreadable if the library cannot.
+
+    One that costs too much is one broken item.
+    """
     try:
         if form == "parquet":
-            for _ in _parquet_rows(data):  # all of it can be read, or nothing counts
-                pass
-            rows = enumerate(_parquet_rows(data), 1)
-            empty = Piece("", broken="the table is empty", reason="empty")
-            return _or((_piece(f"row {number}", row) for number, row in rows), empty)
-        text = _docx_text(data) if form == "docx" else _pdf_text(data)
-    except Unreadable:
-        raise
-    except Exception as error:  # the libraries raise whatever their parsers meet; the file is named with their words
-        raise Unreadable(f"is no whole {form.upper()} file ({type(error).__name__}: {error})") from error
+            return _table(data)
+        with _spooled(data) as file:
+            [text] = apart.read(file, len(data), form)
+    except TooCostly as error:
+        return [_costly("", error)]
     if not text.strip():
         return [Piece("", broken=f"the {form.upper()} holds no text (it may be a scan)", reason="no_text")]
-    return [Piece("", text=text)]
+    return [_piece("", text)]
 
 
-def _docx_text(data: bytes) -> str:
-    """Paragraphs and table rows in their order; headings keep a # before them."""
-    import docx
-
-    lines = []
-    for part in docx.Document(io.BytesIO(data)).iter_inner_content():
-        if hasattr(part, "rows"):
-            lines += [" | ".join(cell.text.strip() for cell in row.cells) for row in part.rows]
-        else:
-            head = re.match(r"(?:Heading|标题) ?(\d)|Title$", part.style.name if part.style else "")
-            lines.append(f"{'#' * int(head[1] or 1)} {part.text}" if head and part.text.strip() else part.text)
-    return "\n".join(lines)
+def _costly(place: str, error: TooCostly, before: str = "") -> Piece:
+    return Piece(place, broken=f"{before}{error}", reason=error.reason)
 
 
-def _pdf_text(data: bytes) -> str:
-    import pypdf
+def _spooled(data: bytes) -> BinaryIO:
+    """The bytes as an open file that has no name."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115
+    file.write(data)
+    file.flush()
+    return cast(BinaryIO, file)
 
-    reader = pypdf.PdfReader(io.BytesIO(data))
-    if reader.is_encrypted:
-        raise Unreadable("is an encrypted PDF: remove its password")
-    return "\n".join(page.extract_text() for page in reader.pages)
+
+def _table(data: bytes) -> Iterable[Piece]:
+    """The rows; what is wrong with the table is known before the first."""
+    file = _spooled(data)
+    rows = apart.read(file, len(data), "parquet")
+    first = next(rows, None)
+    return _rows(file, first, rows) if first is not None else [Piece("", broken="the table is empty", reason="empty")]
 
 
-def _parquet_rows(data: bytes) -> Iterator[dict[str, Any]]:
-    import pyarrow.parquet
-
-    for batch in pyarrow.parquet.ParquetFile(io.BytesIO(data)).iter_batches(PARQUET_ROWS):
-        yield from batch.to_pylist()
+def _rows(file: BinaryIO, first: dict[str, Any], rows: Iterator[dict[str, Any]]) -> Iterator[Piece]:
+    number = 1
+    try:
+        with file:
+            yield _piece("row 1", first)
+            for number, row in enumerate(rows, 2):
+                yield _piece(f"row {number}", row)
+    except TooCostly as error:
+        yield _costly(f"row {number + 1}", error, "from here to the end: ")
+    except Unreadable as error:
+        yield Piece(f"row {number + 1}", broken=f"from here to the end: {error}", reason="unreadable")
 
 
 def _or(found: Iterator[Piece], otherwise: Piece) -> Iterator[Piece]:
@@ -106,54 +106,6 @@ def _or(found: Iterator[Piece], otherwise: Piece) -> Iterator[Piece]:
     first = next(found, otherwise)
     yield first
     yield from found
-
-
-def decode(data: bytes) -> tuple[str, str]:
-    """(text, encoding) of UTF-8, GB18030 or UTF-16 with or without a mark; broken bytes become U+FFFD."""
-    for mark, encoding in BOMS:
-        if data.startswith(mark):
-            return data.decode(encoding, "replace"), encoding
-    if b"\0" in data[:4000]:
-        found = _utf16(data)
-        if found is None:
-            raise Unreadable("holds zero bytes: it is no text")
-        return found
-    for encoding in ("utf-8", "gb18030"):
-        try:
-            text = data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        if encoding == "utf-8" or not _odd(text):
-            return text, encoding
-    found = _utf16(data)
-    if found:
-        return found
-    text = data.decode("utf-8", "replace")
-    if text.count("\ufffd") > 0.3 * len(text):
-        raise Unreadable("is neither UTF-8, GB18030 nor UTF-16")
-    return text, "utf-8 with broken bytes"
-
-
-def _utf16(data: bytes) -> tuple[str, str] | None:
-    """UTF-16 without a mark, if one of its two forms reads as Chinese or ASCII text."""
-    for encoding in ("utf-16-le", "utf-16-be") if len(data) % 2 == 0 else ():
-        text = data.decode(encoding, "replace")
-        sample = text[:SAMPLE]
-        usual = sum(
-            "\u4e00" <= char <= "\u9fff" or char in "，。、；：（）《》“”\u3000\r\n" or " " <= char <= "~" for char in sample
-        )
-        if usual > 0.9 * len(sample):
-            return text, encoding
-    return None
-
-
-def _odd(text: str) -> bool:
-    """Whether most of what lies beyond ASCII is rarer than legal Chinese can be: the encoding was guessed wrongly."""
-    far = [char for char in text[:SAMPLE] if ord(char) > 127]
-    usual = sum(
-        "\u4e00" <= c <= "\u9fff" or "\u3000" <= c <= "\u303f" or "\uff00" <= c <= "\uffef" or c in "“”‘’—…·×" for c in far
-    )
-    return bool(far) and usual < 0.8 * len(far)
 
 
 def sniff(text: str, name: str = "") -> str:
@@ -176,10 +128,13 @@ def sniff(text: str, name: str = "") -> str:
 
 
 def _is_json(text: str) -> bool:
+    """Whether it is JSON, or would be if it were less deep and had no endless numbers."""
     try:
         json.loads(text)
     except json.JSONDecodeError:
         return False
+    except (RecursionError, ValueError):
+        return True
     return True
 
 
@@ -207,7 +162,10 @@ def pieces(text: str, form: str) -> Iterable[Piece]:
     if form == "csv":
         return _or(_csv_pieces(text), Piece("", broken="a heading without rows", reason="empty"))
     if form == "html":
-        text = html_text(text)
+        try:
+            text = documents.html_text(text)
+        except TooCostly as error:
+            return [_costly("", error)]
     return [_piece("", text)] if text.strip() else [Piece("", broken="the file is empty", reason="empty")]
 
 
@@ -224,6 +182,10 @@ def _piece(place: str, value: Any, faults: list[str] | None = None) -> Piece:
     if faults:
         return Piece(place, broken=f"not JSON: {faults[0]}", reason="ambiguous")
     if isinstance(value, dict):
+        try:
+            costs.check_depth(value)
+        except TooCostly as error:
+            return _costly(place, error)
         if sum(len(part) for part in value.values() if isinstance(part, str)) > LONGEST:
             return Piece(place, broken=f"longer than {LONGEST:,} characters", reason="too_long")
         if not any(_holds(part) for part in value.values()):
@@ -246,8 +208,14 @@ def _holds(value: Any) -> bool:
     return value is not None
 
 
+HALF = re.compile(r"\\u[dD][89a-fA-F]")  # how half a character beyond the first 65,536 is written
+# Where a broken list goes on: an element at the beginning of a line, or one object behind another.
+ONWARD = re.compile(r"\n[ \t\r]*[{\[]|(?<=\}),\s*(?=\{)")
+BRACKET = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{}]', re.S)  # or a text, in which brackets mean nothing
+
+
 class _Json:
-    """JSON as the standard has it: a name said twice and NaN are faults of the value that holds them."""
+    """JSON as the standard has it: a name said twice, NaN and half a character are faults of the value that holds them."""
 
     def __init__(self) -> None:
         self.faults: list[str] = []
@@ -256,18 +224,36 @@ class _Json:
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         value = dict(pairs)
         if len(value) < len(pairs):
-            names = [name for name, _ in pairs]
-            self.faults.append(f"the name {next(name for name in names if names.count(name) > 1)!r} stands twice")
+            counts = Counter(name for name, _ in pairs)
+            self.faults.append(f"the name {next(name for name, count in counts.items() if count > 1)!r} stands twice")
         return value
 
     def _constant(self, name: str) -> None:
         self.faults.append(f"{name} is no value")
 
     def at(self, text: str, place: int) -> tuple[Any, int, list[str]]:
-        """(value, where it ends, its faults)."""
+        """(value, where it ends, its faults); ValueError where there is none, RecursionError where it is nested too deeply."""
         self.faults = []
         value, end = self.decoder.raw_decode(text, place)
+        if HALF.search(text, place, end) and not _is_whole(value):
+            self.faults.append("it holds half a character (an escape from \\ud800 to \\udfff alone)")
         return value, end, self.faults
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether all of its texts can be written."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _not_json(place: str, error: ValueError, moved: int = 0) -> Piece:
+    """The item that is no JSON; `moved`: characters before what was read."""
+    if isinstance(error, json.JSONDecodeError):
+        return Piece(place, broken=f"not JSON: {error.msg} at character {moved + error.pos}")
+    return Piece(place, broken=f"a number is too long: {error}"[:100])
 
 
 def too_long(number: int, size: int) -> Piece:
@@ -280,26 +266,30 @@ def line_piece(number: int, line: str) -> Piece:
     place = f"line {number}"
     if len(line) > 2 * LONGEST:
         return too_long(number, len(line))
+    text = line.strip()
     try:
-        text = line.strip()
         value, end, faults = _Json().at(text, 0)
-        if end < len(text):
-            return Piece(place, broken=f"not JSON: more after its end at character {end}")
-        return _piece(place, value, faults)
-    except (json.JSONDecodeError, RecursionError) as error:
-        return Piece(place, broken=f"not JSON: {error}")
+    except RecursionError:
+        return _costly(place, costs.too_deep(_past(text, 0)[1]))
+    except ValueError as error:
+        return _not_json(place, error)
+    if end < len(text):
+        return Piece(place, broken=f"not JSON: more after its end at character {end}")
+    return _piece(place, value, faults)
 
 
 def _json_pieces(text: str) -> Iterable[Piece]:
     start = len(text) - len(text.lstrip())
     if text[start : start + 1] == "[":
-        return _or(_elements(text, start + 1), Piece("", broken="the list is empty", reason="empty"))
+        return _or(_elements(text, start + 1, whole=True), Piece("", broken="the list is empty", reason="empty"))
     reader = _Json()
     try:
         value, end, faults = reader.at(text, start)
         if text[end:].strip():
             raise json.JSONDecodeError("more after its end", text, end)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError) as error:
+        if "[" not in text and isinstance(error, RecursionError):
+            return [_costly("[0]", costs.too_deep(_past(text, start)[1]))]
         return _elements(text, text.find("[") + 1)
     if isinstance(value, dict) and len(value) == 1 and not faults:
         [part] = value.values()
@@ -308,34 +298,65 @@ def _json_pieces(text: str) -> Iterable[Piece]:
     return [_piece("[0]", value, faults)]
 
 
-def _elements(text: str, place: int) -> Iterator[Piece]:
-    """The elements of a JSON list from `place` on; of a broken list the whole ones, and one broken item per gap."""
-    reader, number = _Json(), 0
+def _elements(text: str, place: int, whole: bool = False) -> Iterator[Piece]:
+    """The elements of a JSON list from `place` on; of a broken list the whole ones, and one broken item per gap.
+
+    `whole`: the list is all that the text holds.
+    """
+    reader, number, left = _Json(), 0, costs.text_s(len(text))
+    moved, far, faulty = 0, max(FAR, len(text) // 256), False
     while True:
         place = _skip(text, place)
         if place >= len(text) or text[place] == "]":
-            if place >= len(text):
-                yield Piece(f"[{number}]", broken=f"the list ends before its bracket: {_fault(text)}")
+            yield from _end(text, place, number, whole)
             return
+        started = time.process_time() if faulty else 0.0
         try:
             value, place, faults = reader.at(text, place)
-            yield _piece(f"[{number}]", value, faults)
-        except (json.JSONDecodeError, RecursionError) as error:
-            yield Piece(f"[{number}]", broken=f"not JSON: {error}")
-            onward = re.compile(r"\n\s*[{\[]|(?<=\}),\s*(?=\{)").search(text, place + 1)
-            if onward is None:
-                return
-            place = onward.start() + 1
+            piece = _piece(f"[{number}]", value, faults)
+        except RecursionError:
+            place, depth = _past(text, place)
+            piece = _costly(f"[{number}]", costs.too_deep(depth))
+        except ValueError as error:
+            piece, place, faulty = _not_json(f"[{number}]", error, moved), _onward(text, place), True
+            if place > far:  # what a fault costs grows with what lies before it
+                text, moved, place = text[place:], moved + place, 0
+        left -= time.process_time() - started if started else 0.0
+        yield piece
         number += 1
+        if place < 0:
+            return
+        if left < 0:
+            why = (
+                f"too many faults: more than {costs.text_s(moved + len(text)):.1f} s of processor time (the bound) went into them"
+            )
+            yield Piece(f"[{number}]", broken=f"from here to the end: {why}", reason="too_costly")
+            return
 
 
-def _fault(text: str) -> str:
-    """What the decoder says of the whole text."""
-    try:
-        json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        return str(error)
-    return ""
+def _onward(text: str, place: int) -> int:
+    """Where a broken list goes on behind `place`; -1 where it does not."""
+    found = ONWARD.search(text, place + 1)
+    return found.start() + 1 if found else -1
+
+
+def _end(text: str, place: int, number: int, whole: bool) -> Iterator[Piece]:
+    """What is wrong with how a list ends."""
+    if place >= len(text):
+        yield Piece(f"[{number}]", broken="the list ends before its bracket")
+    elif whole and text[place + 1 :].strip():
+        yield Piece(f"[{number}]", broken=f"not JSON: more after the end of the list at character {place + 1}")
+
+
+def _past(text: str, place: int) -> tuple[int, int]:
+    """(where the list or object that begins at `place` ends, its depth) by brackets alone; -1 where they never close."""
+    depth = deepest = 0
+    for found in BRACKET.finditer(text, place):
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(found[0], 0)
+        deepest = max(deepest, depth)
+        if depth == 0:
+            return found.end(), deepest
+    return -1, deepest
 
 
 def _skip(text: str, place: int) -> int:
@@ -364,10 +385,12 @@ def _csv_record(lines: list[str], place: int, width: int) -> tuple[list[str] | N
 
     A stray quote would swallow all lines to the next one: a record over several lines counts only if it has all its cells.
     """
+    quotes = 0
     for end in range(place + 1, min(place + MOST_ROW_LINES, len(lines)) + 1):
-        chunk = "\n".join(lines[place:end])
-        if chunk.count('"') % 2:
+        quotes += lines[end - 1].count('"')
+        if quotes % 2:
             continue
+        chunk = "\n".join(lines[place:end])
         try:
             cells = next(csv.reader(io.StringIO(chunk), strict=True), [])
         except csv.Error:
@@ -383,33 +406,3 @@ def _row_piece(number: int, header: list[str], cells: list[str] | None) -> Piece
     if len(cells) != len(header):
         return Piece(f"row {number}", broken=f"{len(cells)} cells under {len(header)} headings")
     return Piece(f"row {number}", fields=dict(zip(header, cells, strict=True)))
-
-
-class _Text(HTMLParser):
-    BLOCKS = {"p", "div", "br", "li", "tr", "h1", "h2", "h3", "h4", "h5", "section", "article", "title", "table"}
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.parts: list[str] = []
-        self.hidden = 0
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.hidden += tag in ("script", "style")
-        if tag in self.BLOCKS:
-            self.parts.append("\n# " if tag == "h1" else "\n")
-
-    def handle_endtag(self, tag: str) -> None:
-        self.hidden -= tag in ("script", "style") and self.hidden > 0
-        if tag in self.BLOCKS:
-            self.parts.append("\n")
-
-    def handle_data(self, data: str) -> None:
-        if not self.hidden:
-            self.parts.append(data)
-
-
-def html_text(text: str) -> str:
-    """The visible text of a page, a line per block; the first heading keeps a # before it."""
-    parser = _Text()
-    parser.feed(text)
-    return re.sub(r"\n\s*\n+", "\n\n", "".join(parser.parts)).strip()

@@ -214,3 +214,45 @@ def test_questions_that_want_an_article_are_of_kind_answer(tmp_path):
     [why] = report.exams["citations"]["left_out"]
     assert "names no article of a law" in why and "刑法 271" in why
     assert len(lines(tmp_path / "o" / "exam_questions.jsonl")) == 3
+
+
+def test_what_costs_too_much_is_set_aside_with_its_evidence_and_the_month_goes_on(tmp_path):
+    pytest.importorskip("docx")
+    from tests.faults import _bombs
+
+    entry = {"kind": "document", "licence": "MIT"}
+    path = world(tmp_path / "w", sources=[entry | {"path": part} for part in ("many", "alone.docx")])
+    (tmp_path / "w" / "many").mkdir()
+    (tmp_path / "w" / "many" / "deep.jsonl").write_text('{"q": "甲", "a": "乙"}\n' + "[" * 200_000 + "\n", "utf-8")
+    (tmp_path / "w" / "many" / "good.docx").write_bytes(_bombs.docx(_bombs.PARAGRAPH))
+    (tmp_path / "w" / "many" / "wide.docx").write_bytes(_bombs.wide_table(10**8))
+    (tmp_path / "w" / "alone.docx").write_bytes(_bombs.wide_table(10**8))
+    report = go(path, tmp_path / "o")
+    assert report.items == {"in": 5, "collected": 2, "set_aside": {"too_costly": 2, "too_deep": 1}}
+    assert [(row["in"], row["collected"], row["set_aside"]) for row in report.sources] == [(4, 2, 2), (1, 0, 1)]
+    rows = {row["locator"]: row["detail"] for row in lines(tmp_path / "o" / "set_aside.jsonl")}
+    assert rows["deep.jsonl#line 2"].startswith("depth: 200,000")
+    assert rows["wide.docx"] == rows["alone.docx"] == "expansion: a row of 100,000,000 columns, bound 10,000"
+
+
+def test_a_file_that_is_too_large_to_be_read_as_a_whole_is_not_read(tmp_path):
+    path = world(tmp_path / "w")
+    with open(tmp_path / "w" / "qa.json", "r+b") as file:
+        file.truncate(3 << 30)  # without blocks on disk
+    report = go(path, tmp_path / "o")
+    assert report.items == {"in": 1, "collected": 0, "set_aside": {"too_costly": 1}}
+    [row] = lines(tmp_path / "o" / "set_aside.jsonl")
+    assert "3,221,225,472 bytes, bound 2,147,483,648" in row["detail"] and "JSON Lines" in row["detail"]
+
+
+def test_a_question_on_which_the_patterns_would_never_end_is_left_out(tmp_path, monkeypatch):
+    from legal_tasks.data import costs
+
+    monkeypatch.setattr(costs, "TEXT_S", 0.2)
+    monkeypatch.setattr(costs, "TEXT_PER_MIB_S", 0)
+    slow = {"question": "问", "answer": "A" + " " * 200_000 + "?"}
+    rows = [{"question": "谁立法？\nA. 甲\nB. 乙", "answer": "A"}, slow]
+    path = world(tmp_path / "w", exams=[{"name": "e", "path": "own.jsonl"}])
+    (tmp_path / "w" / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    report = go(path, tmp_path / "o")
+    assert report.exams["e"]["kept"] == 1, report.exams

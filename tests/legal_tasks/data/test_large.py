@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from legal_tasks.data import large, readers
+from legal_tasks.data import encodings, large, readers
 
 FILL = "字" * 400_000
 
@@ -20,7 +20,7 @@ def write(path, lines, encoding="utf-8", end="\n"):
 def test_the_items_are_those_of_the_whole_text(tmp_path, encoding, end):
     lines = ['{"q": "甲", "a": "答"}', "", '{"q": ', '{"q": 1, "q": 2}', '{"q": ""}', json.dumps({"q": "乙" * readers.LONGEST})]
     path = write(tmp_path / "a.txt", [*lines, '{"q": "' + "丙" * (2 * readers.LONGEST) + '"}', '{"q": "丁"}'], encoding, end)
-    whole = list(readers.pieces(readers.decode(path.read_bytes())[0], "jsonl"))
+    whole = list(readers.pieces(encodings.decode(path.read_bytes())[0], "jsonl"))
     assert list(large.line_pieces(path, None)) == list(large.line_pieces(path, "jsonl")) == whole
     assert {piece.reason for piece in whole if piece.broken} == {"broken", "ambiguous", "empty", "too_long"}
 

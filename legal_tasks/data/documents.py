@@ -1,0 +1,192 @@
+"""The text of DOCX, PDF and HTML, the rows of Parquet.
+
+Their formats let a small file cost minutes and gigabytes: READERS work in a process of their own (apart.py).
+Each takes an open file and its size in bytes, and gives values: one text, or a mapping per row.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import re
+import zipfile
+from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
+from typing import Any, BinaryIO
+
+from legal_tasks.data import costs
+
+LONGEST = 5_000_000  # characters of one item; a longer one is no document
+MOST_COLUMNS = 10_000  # of a table in a DOCX; Word itself makes 63
+PARQUET_ROWS = 1_000  # rows that are in memory at once
+
+
+class Unreadable(Exception):
+    """The bytes are no text, or no whole file of their format; the message says why."""
+
+
+class _Joined:
+    """Lines that become one text; TooCostly (too_long) as soon as they are more than LONGEST characters."""
+
+    def __init__(self) -> None:
+        self.parts: list[str] = []
+        self.size = 0
+
+    def add(self, text: str) -> None:
+        self.size += len(text) + 1
+        if self.size > LONGEST:
+            raise costs.TooCostly(f"{self.size:,} characters or more, bound {LONGEST:,}", "too_long")
+        self.parts.append(text)
+
+
+def docx(file: BinaryIO, size: int) -> Iterator[str]:
+    """Paragraphs and table rows in their order; headings keep a # before them."""
+    import docx
+
+    with zipfile.ZipFile(file) as archive:
+        # A directory that lies is met by the bound of memory.
+        costs.check_expansion(sum(entry.file_size for entry in archive.infolist()), size, "the parts of the DOCX")
+    lines, heads = _Joined(), dict[Any, str]()
+    for part in docx.Document(file).iter_inner_content():
+        if hasattr(part, "rows"):
+            for row in part.rows:
+                lines.add(_row(row))
+        else:
+            text = part.text
+            lines.add(_head(part, heads) + text if text.strip() else text)
+    yield "\n".join(lines.parts)
+
+
+def _row(row: Any) -> str:
+    columns = sum(cell.grid_span for cell in row._tr.tc_lst)
+    if columns > MOST_COLUMNS:
+        raise costs.TooCostly(f"expansion: a row of {columns:,} columns, bound {MOST_COLUMNS:,}")
+    return " | ".join(cell.text.strip() for cell in row.cells)
+
+
+def _head(paragraph: Any, known: dict[Any, str]) -> str:
+    """`# ` for a heading of the first level, and so on; `known` by the style's id, because each look at the styles is slow."""
+    style = paragraph._p.style
+    if style not in known:
+        found = re.match(r"(?:Heading|标题) ?(\d)|Title$", paragraph.style.name or "" if paragraph.style else "")
+        known[style] = f"{'#' * int(found[1] or 1)} " if found else ""
+    return known[style]
+
+
+def pdf(file: BinaryIO, size: int) -> Iterator[str]:
+    import pypdf
+
+    reader = pypdf.PdfReader(file)
+    if reader.is_encrypted:
+        raise Unreadable("is an encrypted PDF: remove its password")
+    pages = _Joined()
+    for page in reader.pages:
+        pages.add(page.extract_text())
+    yield re.sub("[\ud800-\udfff]", "\ufffd", "\n".join(pages.parts))  # half a character cannot be written
+
+
+def parquet(file: BinaryIO, size: int) -> Iterator[dict[str, Any]]:
+    """Either all rows can be read, or an error comes before the first; TooCostly also where they are too much for the file."""
+    from pyarrow import parquet
+
+    source = parquet.ParquetFile(file)
+    rows, row = source.metadata.num_rows, costs.ROW + sum(map(len, source.schema_arrow.names))  # each item holds the names
+    total = rows * row
+    costs.check_expansion(total, size, f"{rows:,} rows of {row:,} bytes or more")
+    kept: list[Any] | None = []
+    for batch in source.iter_batches(PARQUET_ROWS, use_threads=False):
+        batch.validate(full=True)
+        total += sum(_plain_bytes(column) for column in batch.columns)
+        costs.check_expansion(total, size, "the rows")
+        kept = [*kept, batch] if kept is not None and total < costs.FREE else None  # a small table is not read twice
+    for batch in source.iter_batches(PARQUET_ROWS, use_threads=False) if kept is None else kept:
+        yield from batch.to_pylist()
+
+
+def _plain_bytes(column: Any) -> int:
+    """Bytes of a column's values, each counted where it stands."""
+    return (column.dictionary_decode() if hasattr(column, "dictionary_decode") else column).nbytes
+
+
+class _Text(HTMLParser):
+    BLOCKS = {"p", "div", "br", "li", "tr", "h1", "h2", "h3", "h4", "h5", "section", "article", "title", "table"}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts: list[str] = []
+        self.hidden = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.hidden += tag in ("script", "style")
+        if tag in self.BLOCKS:
+            self.parts.append("\n# " if tag == "h1" else "\n")
+
+    def handle_endtag(self, tag: str) -> None:
+        self.hidden -= tag in ("script", "style") and self.hidden > 0
+        if tag in self.BLOCKS:
+            self.parts.append("\n")
+
+    def handle_data(self, data: str) -> None:
+        if not self.hidden:
+            self.parts.append(data)
+
+
+def html_text(text: str) -> str:
+    """The visible text of a page, a line per block; the first heading keeps a # before it. TooCostly where it takes too long."""
+    parser = _Text()
+    # Its parser is Python and asks for no more memory than the page: it needs no process of its own.
+    with costs.alarm(costs.cpu_s(len(text)), "the page"):
+        parser.feed(text)
+        return re.sub(r"\n\s*\n+", "\n\n", "".join(parser.parts)).strip()
+
+
+READERS: dict[str, Callable[[BinaryIO, int], Iterator[Any]]] = {"docx": docx, "pdf": pdf, "parquet": parquet}
+LIBRARIES = {"docx": "docx", "pdf": "pypdf", "parquet": "pyarrow.parquet"}
+
+
+def prepare(form: str) -> None:
+    """Import the format's library, so that its memory and time are not the file's."""
+    import importlib
+
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # a hostile file warns a million times
+    importlib.import_module(LIBRARIES[form])
+
+
+# xmlerror.h of libxml2: XML_ERR_ENTITY_LOOP, XML_ERR_NAME_TOO_LONG, XML_ERR_RESOURCE_LIMIT
+XML_NO_MEMORY, XML_BOUNDS = 2, {89, 110, 114}
+
+
+def is_memory(error: Exception) -> bool:
+    """Whether an error says that there was no memory left."""
+    return isinstance(error, MemoryError) or (type(error).__name__ == "XMLSyntaxError" and error.code == XML_NO_MEMORY)  # type: ignore[attr-defined]
+
+
+def explained(error: Exception, form: str) -> Exception:
+    """What to say of an error that a library raised on a file: TooCostly where it is one of the library's own bounds."""
+    kind = type(error).__name__
+    if isinstance(error, Unreadable | costs.TooCostly):
+        return error
+    if isinstance(error, RecursionError):
+        return costs.TooCostly("nested too deeply for its reader (RecursionError)", "too_deep")
+    if kind == "LimitReachedError":
+        return costs.TooCostly(f"its reader's own bound: {error}")
+    if kind == "XMLSyntaxError" and getattr(error, "code", 0) in XML_BOUNDS:
+        return costs.TooCostly(f"its reader's own bound: {error}", "too_deep" if "depth" in str(error) else "too_costly")
+    return Unreadable(f"is no whole {form.upper()} file ({kind}: {error})")
+
+
+def plain(value: Any) -> Any:
+    """A value of a table that JSON has no form for, as a text."""
+    if isinstance(value, datetime.date | datetime.time):  # a datetime is a date
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return value.decode("utf-8") if _is_text(value) else f"{len(value)} bytes"
+    return str(value)
+
+
+def _is_text(value: bytes) -> bool:
+    try:
+        value.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
