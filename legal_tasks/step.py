@@ -112,7 +112,7 @@ def convert(spec: ParamSpec, value: Any) -> Any:
         raise StepError(f"{spec.flag}: a value is needed, got nothing")
     try:
         return _convert(spec.kind, value)
-    except (ValueError, TypeError, json.JSONDecodeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         kind = getattr(spec.kind, "__name__", str(spec.kind))
         raise StepError(f"{spec.flag} must be {kind} ({spec.option.help}), got {value!r}: {error}") from error
 

@@ -26,6 +26,7 @@ from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk.exceptions import AirflowFailException
 from credentials import is_secret
 
+from legal_tasks import yamls
 from legal_tasks.addresses import has_login
 
 KINDS = ("here", "docker", "kubernetes")
@@ -111,12 +112,13 @@ HERE = Place()
 @lru_cache
 def of_profile(profile: str) -> tuple[dict[str, Place], dict[str, str]]:
     """({name: place}, {step: name of its place}) of a shipped profile or a YAML file; PlaceError names what is wrong."""
-    import yaml
-
     path = Path(profile) if profile.endswith((".yaml", ".yml")) else SETTINGS / f"{profile}.yaml"
     if not path.is_file():
         raise PlaceError(f"LEXLOOP_PROFILE={profile}: there is no {path}")
-    section = (yaml.safe_load(path.read_text("utf-8")) or {}).get("where") or {}
+    try:
+        section = (yamls.read_file(path) or {}).get("where") or {}
+    except yamls.YamlError as error:
+        raise PlaceError(f"LEXLOOP_PROFILE={profile}: {path} is not valid YAML: {error}") from error
     for key in section.keys() - {"places", "steps"}:
         raise PlaceError(f"{path}: where.{key} is unknown; allowed are places and steps")
     known = {each.name for each in fields(Place)} - {"name"}

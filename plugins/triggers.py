@@ -16,6 +16,7 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
+from legal_tasks.data.costs import depth_of
 from legal_tasks.evaluation import law
 from legal_tasks.settings import SettingsError, form
 from legal_tasks.step import StepError
@@ -25,6 +26,7 @@ TRIGGER = re.compile(r"/api/v2/dags/([^/]+)/dagRuns/?")
 BACKFILL = re.compile(r"/api/v2/backfills(?:/dry_run)?/?")
 RETRAINS = (form.MONTHLY, form.QUARTERLY)
 TAG = "legal-llm"  # of all our DAGs; other people's are none of our business
+DEEPEST = 10  # lists and objects of a conf within each other
 MOST = 20  # things that are told at once
 
 
@@ -128,6 +130,11 @@ def problems(app: Any, dag_id: str, asked: Mapping[str, Any], name: str) -> list
     if conf is not None and not isinstance(conf, dict):
         return []  # Airflow says so, and names the field
     conf = conf or {}
+    deep = [
+        f"{name}: {depth} lists or objects within each other, at most {DEEPEST}" for depth in [depth_of(conf)] if depth > DEEPEST
+    ]
+    if deep:  # showing it would need more stack than there is
+        return deep
     if dag_id in RETRAINS:
         try:
             wrong = form.check(conf, dag_id) or (older_law(conf, asked) if name == "conf" else [])

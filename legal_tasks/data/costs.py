@@ -55,14 +55,19 @@ def check_expansion(out: int, size: int, what: str) -> None:
         raise TooCostly(f"expansion: {what} are {out:,} bytes out of {size:,}, bound {bound:,} ({MOST_RATIO} for one)")
 
 
-def check_depth(value: Any) -> None:
-    """TooCostly (too_deep) where lists and mappings lie within each other more than DEEPEST times. Needs no stack."""
+def depth_of(value: Any) -> int:
+    """How many lists and mappings lie within each other at most; 0 for anything else. Needs no stack."""
     level, depth = [value] if isinstance(value, list | dict) else [], 0
     while level:
         depth += 1
         parts = (part for one in level for part in (one.values() if isinstance(one, dict) else one))
         level = [part for part in parts if isinstance(part, list | dict)]
-    if depth > DEEPEST:
+    return depth
+
+
+def check_depth(value: Any) -> None:
+    """TooCostly (too_deep) where lists and mappings lie within each other more than DEEPEST times."""
+    if (depth := depth_of(value)) > DEEPEST:
         raise too_deep(depth)
 
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from legal_tasks import yamls
 from legal_tasks.data import remote
 from legal_tasks.data.readers import FORMATS
 from legal_tasks.evaluation import names
@@ -50,8 +49,8 @@ def load(path: Path, licences: tuple[str, ...]) -> Sources:
     if not path.is_file():
         raise StepError(f"--sources {path}: there is no such file; name a YAML that lists sources, or `embedded`")
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        content = yamls.read_file(path)
+    except (yamls.YamlError, OSError) as error:
         raise StepError(f"--sources {path} cannot be read as YAML: {error}; correct the file") from error
     if not isinstance(content, dict) or not isinstance(content.get("sources"), list) or not content["sources"]:
         raise StepError(f"--sources {path}: the key `sources` must hold a list with at least one entry")
@@ -88,7 +87,7 @@ def _distinct(entries: list[Source], raw: list[dict[str, Any]], where: str) -> l
 
 def _known(entry: Any, allowed: set[str], where: str) -> None:
     if not isinstance(entry, dict):
-        raise StepError(f"{where} must be a mapping with the keys {', '.join(sorted(allowed))}, got {entry!r}")
+        raise StepError(f"{where} must be a mapping with the keys {', '.join(sorted(allowed))}, got {repr(entry)[:200]}")
     for key in entry.keys() - allowed:
         raise StepError(f"{where}: unknown key `{key}`; allowed are {', '.join(sorted(allowed))}")
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from legal_tasks import yamls
 from legal_tasks.artifacts import canonical, sha256_text
 from legal_tasks.evaluation import cases, choices, endpoint, extract, safety
 from legal_tasks.evaluation.endpoint import Endpoint
@@ -265,10 +266,14 @@ def run_stock(lm: Any, name: str, folder: Path, shots: int = 0) -> dict[str, lis
     import datasets
     import huggingface_hub.constants as hub
     import lm_eval.tasks
-    import yaml
 
     header = (folder / "README.md").read_text("utf-8").split("---")
-    configs = yaml.safe_load(header[1]).get("configs", []) if len(header) > 2 else []
+    try:
+        configs = (yamls.read(header[1]) or {}).get("configs", []) if len(header) > 2 else []
+    except yamls.YamlError as error:
+        raise StepError(
+            f"the head of {folder}/README.md is not valid YAML: {error}; copy the data set's own README.md"
+        ) from error
     stock = Path(lm_eval.tasks.__file__).parent / name.split("-")[0]
     manager = lm_eval.tasks.TaskManager(include_path=str(stock), include_defaults=False)
     tasks = [task for task in (f"{name}_{config['config_name']}" for config in configs) if task in manager.all_subtasks]

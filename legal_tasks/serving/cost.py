@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from legal_tasks import yamls
 from legal_tasks.step import StepError
 
 HOURS_A_MONTH = 365 * 24 / 12  # a card that serves day and night
@@ -65,14 +66,12 @@ class Line:
 
 def read_prices(path: Path) -> dict[str, Card]:
     """The price table; StepError names the file and the card that cannot be read."""
-    import yaml
-
     if not path.is_file():
         raise StepError(f"--prices {path}: no such file; leave it out for the table that comes with the project")
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))
+        content = yamls.read_file(path)
         return {str(name): Card(str(name), **(values or {})) for name, values in dict(content).items()}
-    except (yaml.YAMLError, TypeError, ValueError) as error:
+    except (yamls.YamlError, TypeError, ValueError) as error:
         raise StepError(f"--prices {path} is not a table of cards: {error}") from error
 
 

@@ -11,6 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from legal_tasks import yamls
+
 FOLDER = Path(__file__).parent
 PACKAGE = FOLDER.parent
 LONGEST = 2000  # characters of an override
@@ -50,11 +52,9 @@ def load(profile: str) -> dict[str, Any]:
 @lru_cache
 def _load(profile: str, path: Path, changed_ns: int) -> dict[str, Any]:
     """Read once as long as the file does not change: services live longer than that."""
-    import yaml
-
     try:
-        values = yaml.safe_load(path.read_text("utf-8")) or {}
-    except yaml.YAMLError as error:
+        values = yamls.read_file(path) or {}
+    except yamls.YamlError as error:
         raise SettingsError(f"--profile {profile}: {path} is not valid YAML: {error}") from error
     if not isinstance(values, dict):
         raise SettingsError(f"--profile {profile}: {path} must be a mapping of step names, got {type(values).__name__}")
@@ -70,18 +70,7 @@ def _load(profile: str, path: Path, changed_ns: int) -> dict[str, Any]:
 
 
 def parse_override(text: str) -> tuple[str, str, Any]:
-    """`area.module.field=value` -> (step, field, value); the value is read as YAML, without anchors.
-
-    A few anchors could make a value too large to be shown.
-    """
-    import yaml
-
-    class Plain(yaml.SafeLoader):
-        def compose_node(self, parent: Any, index: Any) -> Any:
-            if self.check_event(yaml.AliasEvent):
-                raise yaml.YAMLError("it may not hold the alias of an anchor (*name)")
-            return super().compose_node(parent, index)
-
+    """`area.module.field=value` -> (step, field, value); the value is read as YAML, without aliases."""
     shown = repr(text if len(text) <= 100 else text[:100] + "…")
     if len(text) > LONGEST:
         raise SettingsError(f"--set {shown}: at most {LONGEST} characters, got {len(text)}")
@@ -96,10 +85,9 @@ def parse_override(text: str) -> tuple[str, str, Any]:
         near = policy.nearest(step, policy.SETTINGS)
         raise SettingsError(f"--set {shown}: there is no step {step[:100]!r}{near}")
     try:
-        return step, parts[2], yaml.load(raw, Plain)  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        why = "it is nested too deeply" if isinstance(error, RecursionError) else error
-        raise SettingsError(f"--set {shown}: the value is not valid YAML: {why}") from error
+        return step, parts[2], yamls.read(raw, aliases=False)
+    except yamls.YamlError as error:
+        raise SettingsError(f"--set {shown}: the value is not valid YAML: {error}") from error
 
 
 def section(profile: str | None, step: str, overrides: list[str]) -> dict[str, Any]:

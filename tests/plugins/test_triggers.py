@@ -21,6 +21,13 @@ def of(dag, **values):
     return conf(f"/api/v2/dags/{dag}/dagRuns", **values)
 
 
+def nested(depth):
+    value = "law"
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
 REFUSED = {  # what is sent -> words of the answer
     "a field that there is not": (conf(learning_rat=1), ["'learning_rat'", "did you mean learning_rate?"]),
     "an override that there is not": (conf(overrides=[f"{GATE}.p95=1"]), [f"{GATE}.p95 is not a setting", "nearest: p95_s"]),
@@ -39,6 +46,12 @@ REFUSED = {  # what is sent -> words of the answer
     ),
     "an address that would get a key": (conf(overrides=["data.clean.rewrite_url=http://x/v1"]), ["only the installation"]),
     "fewer questions": (conf(overrides=["evaluation.harness.limit=10"]), ["evaluation.harness.limit=10"]),
+    "an override with aliases": (
+        conf(overrides=["training.lora.remote_code={a: &a [x], b: [*a, *a]}"]),
+        ["overrides: --set", "may not hold the alias"],
+    ),
+    "lists without end": (conf(overrides=nested(800)), ["conf: 801 lists or objects within each other, at most 10"]),
+    "lists without end for housekeeping": (of("housekeeping", older_than_days=nested(400)), ["conf: 401 lists"]),
     "a number that is none": (conf(learning_rate="fast"), ["learning_rate: must be a number such as `2e-4`, got 'fast'"]),
     "a number that may mean two": (conf(general_drop="0.5"), ["general_drop: '0.5' may mean"]),
     "an older law": (conf(month="2020-01"), ["month: production (version 7)", "older_law"]),
