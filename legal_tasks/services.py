@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import fcntl
 import json
 import os
 import re
@@ -34,7 +33,7 @@ from typing import ClassVar
 
 from legal_tasks import postgres, private, tracking, verdict
 from legal_tasks.addresses import take_login
-from legal_tasks.setup import nginx_path, python_of
+from legal_tasks.setup import nginx_path, one_at_a_time, python_of
 from legal_tasks.step import REPOSITORY, StepError, var_folder
 
 MARK = "LEXLOOP_SERVICES"
@@ -417,21 +416,9 @@ def close() -> None:
 
 @contextmanager
 def alone() -> Iterator[int]:
-    """One `up` at a time in a var folder; the next one says who is at work, and waits. Gives the lock's descriptor."""
-    path = var_folder() / "up.lock"
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with open(path, "a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            print(f"process {file.read().strip() or '?'} is starting the services already; waiting for it", flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        file.seek(0)
-        file.truncate()
-        file.write(str(os.getpid()))
-        file.flush()
-        yield file.fileno()
+    """One `up` at a time in a var folder. Gives the lock's descriptor."""
+    with one_at_a_time(var_folder() / "up.lock", "is starting the services") as held:
+        yield held
 
 
 def up() -> bool:

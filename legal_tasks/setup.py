@@ -299,20 +299,27 @@ def setup(names: list[str], nginx: bool = False, chromium: bool = False, ports: 
 
 
 @contextmanager
-def alone() -> Iterator[None]:
-    """One set-up at a time in a folder of environments: two would build into each other. The next one says so, and waits."""
-    root().mkdir(parents=True, exist_ok=True)
-    with open(root() / ".lock", "a+", encoding="utf-8") as file:
+def one_at_a_time(path: Path, doing: str) -> Iterator[int]:
+    """One process at a time behind a lock file; the next one says who is `doing` what, and waits. Gives its descriptor."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with open(path, "a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            print(f"process {file.read().strip() or '?'} sets up here already; waiting for it", flush=True)
+            print(f"process {file.read().strip() or '?'} {doing} already; waiting for it", flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
         file.truncate()
         file.write(str(os.getpid()))
         file.flush()
+        yield file.fileno()
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """One set-up at a time in a folder of environments: two would build into each other."""
+    with one_at_a_time(root() / ".lock", "sets up here"):
         yield
 
 
