@@ -165,14 +165,20 @@ def _digest(kind: str, piece: readers.Piece) -> str:
 
 def items_of(source: sources.Source, seen: Counter[str]) -> Iterator[tuple[dict[str, Any], readers.Piece]]:
     """(item, its piece) for every source item of a source; a broken one has no content."""
-    for link in source.links:
-        yield _item(
-            source, link, "unknown", readers.Piece("", broken="a link is not followed: name its target", reason="link"), seen
-        )
+    for place, piece in _passed_over(source):
+        yield _item(source, place, "unknown", piece, seen)
     for file, place in source.files:
         for inner, form, found in read_file(source, file, place):
             for piece in found:
                 yield _item(source, inner, form, piece, seen)
+
+
+def _passed_over(source: sources.Source) -> Iterator[tuple[str, readers.Piece]]:
+    """(place, why it is not read) of what lies among the source's files and is none."""
+    for link in source.links:
+        yield link, readers.Piece("", broken="a link is not followed: name its target", reason="link")
+    for name, why in source.refused:
+        yield name, readers.Piece("", broken=f"the object {name[:100]!r} {why}: rename it in the bucket", reason="unsafe_path")
 
 
 def _item(
@@ -230,7 +236,8 @@ def collect_exams(found: sources.Sources, folder: Path, words: Path) -> dict[str
     report, questions, taken = {}, [], names.Names()
     matcher = tombstones.Matcher(tombstones.read())
     for exam in found.exams:
-        kept, left_out, total = [], Counter[str](), 0
+        kept, left_out = [], Counter(str(piece.broken) for _, piece in _passed_over(exam))
+        total = left_out.total()
         parts = [(name, list(pieces)) for file, place in exam.files for name, _, pieces in read_file(exam, file, place)]
         places = [place for place, _ in parts]
         for place, piece in ((place, piece) for place, pieces in parts for piece in pieces):

@@ -24,7 +24,7 @@ class Source:
     """`files`: (path, place relative to what the YAML names), sorted. `alone`: the YAML names one file.
 
     `links`: places of links in the folder or glob, which are not followed: they may lead anywhere, or in a circle.
-    `given`: the path as the YAML has it.
+    `refused`: (name, why) of objects in a bucket that no file can be made of. `given`: the path as the YAML has it.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Source:
     files: tuple[tuple[Path, str], ...]
     alone: bool
     links: tuple[str, ...] = ()
+    refused: tuple[tuple[str, str], ...] = ()
     given: str = ""
 
 
@@ -125,8 +126,10 @@ def _entry(entry: dict[str, Any], where: str, base: Path, kind: str, licence: st
         raise StepError(f"{where}: format `{form}` is not one of {', '.join(FORMATS)}; leave it out to let the content tell")
     text = str(entry["path"])
     place = base / text
+    refused: tuple[tuple[str, str], ...] = ()
     if remote.is_remote(text):
-        place = remote.fetch(text, where)
+        copy = remote.fetch(text, where)
+        place, refused = copy.path, copy.refused
     elif "://" in text:
         raise StepError(f"{where}: {text} is neither a path nor s3://; copy it here first and name the folder")
     links: list[str] = []
@@ -142,12 +145,15 @@ def _entry(entry: dict[str, Any], where: str, base: Path, kind: str, licence: st
         crossed = {file for file in found if _crosses_link(file, base)}
         links = sorted(file.relative_to(base).as_posix() for file in crossed if not _crosses_link(file.parent, base))
         files = [(file, file.relative_to(base).as_posix()) for file in found if file.is_file() and file not in crossed]
+    if not files and refused:
+        raise StepError(f"{where}: no object of {text} can be read: {refused[0][0]!r} {refused[0][1]}; rename it in the bucket")
     if not files:
         raise StepError(f"{where}: {place} does not exist or holds no file; correct `path` (it is relative to the YAML)")
     name = str(entry.get("name") or place.name.split(".")[0].replace("*", "") or kind)
     if "/" in name or name.startswith("."):
         raise StepError(f"{where}: name `{name}` must not hold a slash or begin with a dot")
-    return Source(name, kind, licence, form, tuple(sorted(files, key=lambda pair: pair[1])), alone, tuple(links), text)
+    found_files = tuple(sorted(files, key=lambda pair: pair[1]))
+    return Source(name, kind, licence, form, found_files, alone, tuple(links), refused, text)
 
 
 def _crosses_link(file: Path, base: Path) -> bool:
