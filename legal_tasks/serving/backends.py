@@ -139,6 +139,8 @@ class VLLM:
             *("--max-num-seqs", str(settings.max_num_seqs), "--enforce-eager", "--dtype", settings.dtype),
             *("--kv-cache-memory-bytes", str(kv_cache_bytes(model, settings.max_num_seqs))),
             *("--shutdown-timeout", str(settings.drain_s)),
+            # The watch asks for these every second: 15 MB of log a day would tell nothing.
+            *("--disable-access-log-for-endpoints", "/health,/metrics/"),
             # A model's own generation_config.json may ask for sampling, which was not what was evaluated.
             *("--generation-config", "vllm", "--override-generation-config", json.dumps({**NEUTRAL, **DEFAULTS})),
             *(("--enable-lora",) if settings.adapters else ()),
