@@ -133,11 +133,11 @@ def busy(folder: Path) -> str:
             same = (production() or {}).get("pid") == pid
             statuses, tokens, longest = dict(clients.statuses), clients.tokens, clients.longest_s
             events = [event.event for event in Database().history()]
+            assert same and events == ["intended", "released"], f"the engine was taken for dead: {events}, {statuses}"
             os.kill(core_of(pid), signal.SIGSTOP)
             out = seconds_until(lambda: process_start(pid) is None, 60, "the end of the engine with a frozen core")
             clients.over.set()
     wrong = {status: count for status, count in statuses.items() if status not in (200, 429)}
-    assert same and events == ["intended", "released"], events
     assert not wrong and statuses.get(200, 0) > 0, statuses
     assert tokens == TOKENS * statuses[200], "answers were cut"
     assert bad == 0, f"/health was not 200 {bad} times"
