@@ -236,11 +236,13 @@ def test_a_killed_nginx_is_replaced_within_seconds_and_keys_still_come_and_go(re
 
 def test_after_nginx_and_the_releaser_are_killed_the_next_releaser_serves(releaser, make_model, wait_for):
     put(make_model("one"))
+    pid = releaser.production()["pid"]
     kill_nginx(releaser)
     releaser.end(signal.SIGKILL)
+    wait_for(lambda: health(releaser) == 503)  # told by the worker that is left: the engine ends with its releaser
     releaser.start()
-    wait_for(releaser.production)  # until then /health says 503, for a moment that may be too short to see
-    wait_for(lambda: health(releaser) == 200)
+    wait_for(lambda: (p := releaser.production()) and p["pid"] != pid)  # the file of the killed one tells of the old engine
+    assert health(releaser) == 200
     assert ask(releaser)[1] == "one"
 
 
