@@ -18,9 +18,12 @@ from typing import Any
 
 import yaml
 
-from legal_tasks.data import clean, collect, sources
+from legal_tasks import settings
+from legal_tasks.data import clean, collect, remote, sources
 from legal_tasks.data.prepare import prepare
 from legal_tasks.step import StepError
+from tests.bucket import serving
+from tests.faults import _bombs
 
 DAY = datetime.date(2026, 11, 1)
 SUBJECTS = "租赁 买卖 借款 保管 承揽 运输 委托 赠与 担保 仓储".split()
@@ -240,6 +243,103 @@ def poisoned(folder: Path) -> str:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
+def nested_brackets(folder: Path) -> str:
+    """A line, and a whole file, of very many brackets; a line whose objects lie within each other."""
+    good(folder / "in")
+    lines = [json.dumps(qa(100), ensure_ascii=False), "[" * 200_000, '{"a":' * 200_000 + "1" + "}" * 200_000]
+    lines.append(json.dumps(qa(101), ensure_ascii=False))
+    (folder / "in" / "deep.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+    (folder / "in" / "deep.json").write_text("[" * 200_000 + "]" * 200_000, "utf-8")
+    seen = expect(folder, "too_deep", count=3, good_items=GOOD + 2)
+    places = set(set_aside(folder))
+    assert {"deep.jsonl#line 2", "deep.jsonl#line 3"} < places, places
+    return f"{seen}, with the numbers of their lines"
+
+
+def set_aside(folder: Path) -> dict[str, str]:
+    """{locator: detail} of what collect set aside."""
+    lines = (folder / "items" / "set_aside.jsonl").read_text("utf-8").split("\n")
+    return {row["locator"]: row["detail"] for row in map(json.loads, filter(None, lines))}
+
+
+def costly_documents(folder: Path) -> str:
+    """DOCX and PDF of a few kilobytes that cost time, memory or depth: each is one item with its evidence."""
+    good(folder / "in")
+    bombs = {
+        "wide.docx": _bombs.wide_table(10**8),
+        "nested.docx": _bombs.nested_tables(200),
+        "entities.docx": _bombs.entities(),
+        "packed.docx": _bombs.packed_part(1 << 26),
+        "repeated.pdf": _bombs.repeated_page(),
+        "deep.pdf": _bombs.deep_pages(),
+        "tree.pdf": _bombs.page_tree(),
+        "twice.pdf": _bombs.packed_twice(),
+        "map.pdf": _bombs.character_map(),
+    }
+    for name, data in bombs.items():
+        (folder / "in" / name).write_bytes(data)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    aside, used, _ = gather(folder)
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024
+    evidence = set_aside(folder)
+    assert evidence.keys() == bombs.keys(), (bombs.keys() ^ evidence.keys(), evidence)
+    assert all(evidence.values()) and sum(aside.values()) == len(bombs), (aside, evidence)
+    assert aside.keys() <= {"too_costly", "too_deep"}, (aside, evidence)
+    assert used == {"good.json": GOOD}, used
+    assert grown < 256, f"memory grew by {grown} MiB"
+    return f"{len(bombs)} files, one item each: {dict(aside)}; {GOOD} good neighbours used; memory grew by {grown} MiB"
+
+
+def bucket_paths(folder: Path) -> str:
+    """Objects whose names lead out of the copy; then a path in sources.yaml that does."""
+    odd = ["a/../../escaped.json", "a/..", "a//etc/escaped.json", "a/b\\..\\escaped.json"]
+    with serving({"a/good.json": neighbours()} | dict.fromkeys(odd, b"x")) as server:
+        values = server.environment() | {"LEXLOOP_VAR": str(folder / "var")}
+        before = {name: os.environ.get(name) for name in values}
+        os.environ |= values
+        try:
+            seen = expect(folder, "unsafe_path", count=len(odd), path="s3://law/a")
+            asked = set(server.asked)
+            try:
+                remote.fetch("s3://law/../../x", "sources[0]")
+            except StepError as error:
+                assert "s3://law/../../x" in str(error) and "lead out" in str(error), error
+            else:
+                raise AssertionError("a path with `..` was taken")
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name) if value is None else os.environ.update({name: value})
+    assert asked == {"a/good.json"}, asked
+    copied = {path.relative_to(folder / "var").as_posix() for path in folder.rglob("*") if path.is_file() and "var" in path.parts}
+    assert "sources/law/a/good.json" in copied and not list(folder.parent.glob("escaped*")), copied
+    assert not list(folder.rglob("*escaped*")), copied
+    return f"{seen}; a path with `..` refused by name"
+
+
+def alias_bomb(folder: Path) -> str:
+    """Aliases of aliases in sources.yaml and in an override: refused in words before they are expanded."""
+    head = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
+    body = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 30))
+    (folder / "sources.yaml").write_text(head + body + "sources: *a29\n", "utf-8")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    words = []
+    for tried in (
+        lambda: sources.load(folder / "sources.yaml", ("MIT",)),
+        lambda: settings.section(None, "data", ["data.check.least_records={a: &a [1, 1], b: [*a, *a]}"]),
+    ):
+        try:
+            tried()
+        except (StepError, settings.SettingsError) as error:
+            words.append(str(error))
+        else:
+            raise AssertionError("an alias bomb was taken")
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024
+    assert "aliases" in words[0] and "sources.yaml" in words[0], words
+    assert "alias" in words[1] and "data.check.least_records" in words[1], words
+    assert grown < 64, f"memory grew by {grown} MiB"
+    return f"both refused; memory grew by {grown} MiB: {words[0][-110:]}"
+
+
 def quiet(fault: Callable[[Path], str]) -> Callable[[Path], str]:
     """The steps' own lines go to standard error: what a fault shows is one line."""
 
@@ -267,5 +367,9 @@ BROKEN: dict[str, Callable[[Path], str]] = {
     "D13": odd_json,
     "D14": without_text,
     "D15": poisoned,
+    "D16": nested_brackets,
+    "D17": costly_documents,
+    "D18": bucket_paths,
+    "D19": alias_bomb,
 }
 FAULTS = {name: quiet(fault) for name, fault in BROKEN.items()}
