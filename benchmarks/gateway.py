@@ -5,6 +5,9 @@
 Pairs of runs, with and without the gateway in turn, on the same engine. The engine is vLLM, once with the base that the embedded
 loop serves, once with a smaller random model that never ends its answers: on two cores, which engine, client and Nginx share, the
 second shows the gateway at its worst. The upstream answers after 50 ms whatever it is asked.
+
+The key is one as `make key` makes them: every request is checked and counted as a user's is. Its bounds alone are wider, so that
+none is sent away.
 """
 
 from __future__ import annotations
@@ -22,10 +25,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from legal_tasks.serving.limits import Params as Limits
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESULT = REPOSITORY / "benchmarks" / "results" / "gateway.json"
 PAIRS = 31  # one pair of two busy cores differs from the next by a tenth and more
 LATENCY_S = 0.05
+COUNTED = Limits(total_answers=100_000, key_share=0.99)
 EMBEDDED = REPOSITORY / "legal_tasks" / "embedded" / "base"
 CHATS = [[{"role": "user", "content": f"第{number}条规定租赁合同期限不得超过二十年吗？"}] for number in range(40)]
 Load = Callable[[str, str], dict[str, Any]]
@@ -81,13 +87,14 @@ def comparison(peer: str, settings: str, unit: str, values: list[tuple[float, fl
 
 def against_vllm(folder: Path, base: Path, about: str) -> dict[str, Any]:
     """`base`: the model that the engine serves; `about`: what it is."""
-    from legal_tasks.serving import engines, gateway
+    from legal_tasks.serving import engines, gateway, keys
     from legal_tasks.serving.backends import MODEL_NAME
     from legal_tasks.serving.loadtest import run_load
 
     first = int(os.environ["LEXLOOP_ENGINE_PORT"])
     engine = engines.Engine.start(base, engines.free_port(first), folder / "engine.log")
     front = gateway.Gateway(folder / "gateway", engines.free_port(first + 10))
+    front.limits = COUNTED
 
     def load(url: str, key: str) -> dict[str, Any]:
         # More than the engine can take at once, so that it never waits for the client.
@@ -95,18 +102,19 @@ def against_vllm(folder: Path, base: Path, about: str) -> dict[str, Any]:
 
     try:
         print(f"vLLM generates after {engine.wait_ready():.0f} s", flush=True)
+        key = keys.add("bench", per_minute=100_000, at_once=10_000)
         front.start(gateway.Route.only(engine.port, "1"))
-        found = pairs(load, engine.url, front.url, front.probe_key)
+        found = pairs(load, engine.url, front.url, key)
     finally:
         front.stop()
         engine.stop()
     values = [(ours["tokens_per_s"], theirs["tokens_per_s"]) for ours, theirs in found]
-    settings = f"192 streams of up to 64 tokens at once, {about}, CPU"
+    settings = f"192 streams of up to 64 tokens at once, field list and limits on, {about}, CPU"
     return comparison("bare vLLM engine", settings, "tokens/s", values, better_is_more=True)
 
 
 def against_upstream(folder: Path) -> dict[str, Any]:
-    from legal_tasks.serving import engines, gateway
+    from legal_tasks.serving import engines, gateway, keys
     from legal_tasks.serving.backends import MODEL_NAME
     from legal_tasks.serving.loadtest import run_load
 
@@ -115,6 +123,7 @@ def against_upstream(folder: Path) -> dict[str, Any]:
     argv = [sys.executable, "-m", "benchmarks.gateway", "--upstream", str(port)]
     server = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
     front = gateway.Gateway(folder / "gateway-fixed", engines.free_port(first + 10))
+    front.limits = COUNTED
 
     def load(url: str, key: str) -> dict[str, Any]:
         return run_load(url, key, MODEL_NAME, CHATS, requests=90, rate=30, max_tokens=1)
@@ -122,8 +131,9 @@ def against_upstream(folder: Path) -> dict[str, Any]:
     try:
         assert server.stdout is not None
         server.stdout.readline()
+        key = keys.add("bench-fixed", per_minute=100_000, at_once=10_000)
         front.start(gateway.Route.only(port, "1"))
-        found = pairs(load, f"http://127.0.0.1:{port}", front.url, front.probe_key)
+        found = pairs(load, f"http://127.0.0.1:{port}", front.url, key)
     finally:
         front.stop()
         server.terminate()

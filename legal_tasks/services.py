@@ -412,6 +412,10 @@ def close() -> None:
     found += private.close(store) if store.is_dir() and store.parent != var_folder() else []
     if found:
         print(f"closed to other accounts: {', '.join(map(str, found[:5]))}{' …' if len(found) > 5 else ''}")
+    if os.geteuid() == 0:
+        print(
+            "started by root: services run as root, all but the gateway's workers; a shared machine wants an account of its own"
+        )
 
 
 @contextmanager

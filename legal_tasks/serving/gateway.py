@@ -6,10 +6,12 @@ brings the old file back. Everything lies below one folder, so no privilege is n
 
 from __future__ import annotations
 
+import grp
 import json
 import os
 import re
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ from legal_tasks.services import nginx_path, write_private
 from legal_tasks.serving import fields, keys, limits
 from legal_tasks.serving.backends import MODEL_NAME
 from legal_tasks.serving.keys import PATTERN, Key
-from legal_tasks.serving.nginx import GatewayError, Nginx, NginxGone
+from legal_tasks.serving.nginx import GatewayError, Nginx, NginxGone, worker_account
 from legal_tasks.setup import nginx_module
 from legal_tasks.step import StepError
 
@@ -225,6 +227,8 @@ def render(
     """The text of nginx.conf; `mark` is what /health carries once it is in force, `module` is njs, which checks and counts."""
     import jinja2
 
+    account = worker_account()
+    workers = f"{account.pw_name} {grp.getgrgid(account.pw_gid).gr_name}" if account else ""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined, trim_blocks=True, autoescape=False
     )
@@ -243,7 +247,8 @@ def render(
         # A sixth of a minute's requests may come at once: people click, programs start in parallel.
         bursts={rate: max(1, rate // 6) for rate in rates},
         connections=sorted({key.at_once for key in keys}),
-        as_root=os.geteuid() == 0,
+        workers=workers,
+        nowhere=limits.folder(root),
         engine_key=engine_key,
         scripts=module,
         templates=TEMPLATES,
@@ -316,8 +321,8 @@ class Gateway:
         # Tells this start of Nginx from every other on the same port, and one engine of a version from the next.
         mark = f"{self.instance}/{artifacts.sha256_text(repr((route, known)))[:16]}"
         neighbour = self.root / "nginx.conf.new"
-        folder = self.root / limits.FOLDER
-        limits.sweep(folder, {pid for pid, _ in self.nginx.workers()})
+        folder = limits.folder(self.root)
+        limits.sweep(folder, {pid for pid, _ in self.nginx.workers()}, worker_account())
         bounds = limits.of_engines(self.limits, [one.context for one in route.variants]).script(folder)
         write_private(self.root / "fields.js", fields.script(MODEL_NAME, self.probe.id, bounds))
         write_private(neighbour, render(self.root, self.listen, route, mark, known, self.module, self.origins, self.engine_key))
@@ -419,6 +424,7 @@ class Gateway:
     def stop(self, grace_s: float = 5.0) -> None:
         """Let requests end for `grace_s`, then end every process of this Nginx, also those of a killed master."""
         self.nginx.stop(grace_s)
+        shutil.rmtree(limits.folder(self.root), ignore_errors=True)
 
 
 def last_requests(root: Path, count: int = 20) -> list[dict]:

@@ -11,7 +11,9 @@ equal parts.
 
 from __future__ import annotations
 
+import hashlib
 import os
+import pwd
 import sys
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
@@ -28,7 +30,8 @@ ANSWERS = 4  # of a whole context, that one request may ask for
 DEEP = 4  # answers under way for each that an engine writes at the same time
 WHOLE = 4  # an answer of a WHOLE-th of the context counts as one of a whole context: by length alone, many would queue
 LEAST = 16  # and no answer as less than a LEAST-th: its question is read too
-FOLDER = "under_way"  # below the gateway's
+FOLDER = "under_way"  # below the gateway's; where root starts it, a folder of its workers' account below RUNTIME
+RUNTIME = Path("/run/lexloop")
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,22 @@ def of_engines(params: Params, contexts: Sequence[int | None]) -> Limits:
     return Limits(context, params.request_tokens or ANSWERS * context, total, params.key_share)
 
 
-def sweep(folder: Path, workers: Container[int]) -> None:
-    """Make the folder of what is under way; remove what ended workers have left in it. `workers`: those that live."""
+def folder(root: Path) -> Path:
+    """Where the gateway below `root` counts. Its workers can pass through no folder of root's that is closed to others."""
+    if os.geteuid() != 0:
+        return root / FOLDER
+    return RUNTIME / hashlib.sha256(str(root).encode()).hexdigest()[:16]
+
+
+def sweep(folder: Path, workers: Container[int], account: pwd.struct_passwd | None = None) -> None:
+    """Make the folder of what is under way; remove what ended workers have left in it.
+
+    `workers`: those that live; `account`: whose they are and the folder has to be, where they are not of this user.
+    """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if account is not None:
+        folder.parent.chmod(0o711)
+        os.chown(folder, account.pw_uid, account.pw_gid)
     for name in os.listdir(folder):
         worker = name.partition(".")[0]
         if not worker.isdigit() or int(worker) not in workers:

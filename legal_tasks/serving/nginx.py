@@ -3,11 +3,14 @@
 A master that is killed leaves its workers behind: they keep the port and the old configuration, and nobody can tell them
 anything. They are known by what they are and have open: an nginx of this user with a file below this gateway's folder. Nothing
 else is ever ended; who else holds the port is named.
+
+A master that root starts opens the files and gives its workers, which read what strangers send, to an account that owns nothing.
 """
 
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 import subprocess
 import time
@@ -18,6 +21,7 @@ from legal_tasks.lease import process_start
 from legal_tasks.serving.children import spawn
 
 Process = tuple[int, str | None]  # (pid, start time): a number alone is given to another process one day
+WORKERS = ("www-data", "nobody")  # accounts of a worker that root starts: the first that the system has
 LISTENING = "0A"  # state of a socket in /proc/net/tcp
 # Local addresses there by which a port of 127.0.0.1 is taken: itself, all of IPv4, all of IPv6, itself written as IPv6.
 LOOPBACK = {"0100007F", "00000000", "0" * 32, "0000000000000000FFFF00000100007F"}
@@ -29,6 +33,17 @@ class GatewayError(Exception):
 
 class NginxGone(GatewayError):
     """The master does not run."""
+
+
+def worker_account() -> pwd.struct_passwd | None:
+    """Whose the workers are: None for those of whoever starts them, who is not root. GatewayError where root has nobody."""
+    if os.geteuid() != 0:
+        return None
+    known = {one.pw_name: one for one in pwd.getpwall()}
+    found = next((known[name] for name in WORKERS if name in known), None)
+    if found is None:
+        raise GatewayError(f"Nginx's workers do not run as root: add an account {' or '.join(WORKERS)}, or start as another user")
+    return found
 
 
 class Nginx:
@@ -192,10 +207,16 @@ def _open_files(pid: int) -> set[str]:
     return found
 
 
+def _users() -> set[int]:
+    """Whose a master of this user and its workers are."""
+    account = worker_account()
+    return {os.geteuid()} | ({account.pw_uid} if account else set())
+
+
 def _is_ours(entry: Path, inside: str) -> bool:
     """Whether a process (/proc/PID) is an nginx of this user that has a file below the folder open."""
     try:
-        if entry.stat().st_uid != os.geteuid() or not Path(os.readlink(entry / "exe")).name.startswith("nginx"):
+        if entry.stat().st_uid not in _users() or not Path(os.readlink(entry / "exe")).name.startswith("nginx"):
             return False
     except OSError:
         return False

@@ -116,7 +116,7 @@ def fan_out(folder: Path) -> str:
                 until.set()
             seen = sum((part.result() for part in parts), Counter())
         wait_for(there.idle, DONE_S, "the engine's rest")
-        counted = [name for name in os.listdir(there.front.root / limits.FOLDER) if not name.endswith(".0")]
+        counted = [name for name in os.listdir(limits.folder(there.front.root)) if not name.endswith(".0")]
         assert not counted, f"counted, and ended: {counted}"
         after = times_of(there, 3)
     # 64 answers of one request, and what a key may have beside them.

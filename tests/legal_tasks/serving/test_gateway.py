@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -340,6 +341,21 @@ def test_another_gateway_object_finds_what_a_killed_master_left(front, engine, v
     finally:
         after.stop()
     assert not nginx.living(left) and not nginx.holders(front.listen)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's workers are another account's")
+def test_workers_of_root_are_another_accounts_and_reach_nothing_of_roots(front, client, engine, wait_for):
+    front.start(Route.only(engine.port, "7"))
+    assert client.get("/v1/models").status_code == 200
+    account = nginx.worker_account()
+    ((worker, _),) = front.nginx.workers()
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{worker}/status").read_text().split("\n") if ":" in line)
+    assert set(status["Uid"].split()) == {str(account.pw_uid)} and set(status["Gid"].split()) == {str(account.pw_gid)}
+    assert int(status["CapEff"], 16) == 0 and status["Groups"].split() in ([], [str(account.pw_gid)])
+    as_worker = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+    read = subprocess.run(["cat", str(front.config)], capture_output=True, **as_worker)
+    assert read.returncode and not read.stdout
+    assert "crit" not in front.nginx.log.read_text() and "alert" not in front.nginx.log.read_text()
 
 
 def test_an_answer_under_way_at_a_worker_without_master_comes_to_its_end(front, client, engine, wait_for):

@@ -114,7 +114,7 @@ def crowd(front, engine):
 
 def under_way(front):
     """{key's id: tokens} as the gateway counts them, of all workers that live."""
-    names = [name.split(".") for name in os.listdir(front.root / limits.FOLDER)]
+    names = [name.split(".") for name in os.listdir(limits.folder(front.root))]
     alive = {str(pid) for pid, _ in front.nginx.workers()}
     found = {}
     for worker, key, tokens in names:
@@ -261,7 +261,7 @@ def test_a_worker_that_is_killed_takes_its_counts_with_it(front, new_key, ask, e
     assert [crowd.send(mine, max_tokens=9) for _ in range(4)] == [True, True, True, False]
     crowd.finish()
     front.apply(front.route)
-    assert not [name for name in os.listdir(front.root / limits.FOLDER) if name.startswith(f"{worker}.")]
+    assert not [name for name in os.listdir(limits.folder(front.root)) if name.startswith(f"{worker}.")]
 
 
 def test_what_is_under_way_while_the_configuration_changes_is_counted_out_by_its_worker(front, new_key, engine, crowd, wait_for):
@@ -275,7 +275,7 @@ def test_what_is_under_way_while_the_configuration_changes_is_counted_out_by_its
 
 def test_without_its_folder_the_gateway_answers_all_the_same(front, new_key, ask):
     mine = new_key("office")
-    (front.root / limits.FOLDER).rmdir()
+    limits.folder(front.root).rmdir()
     assert ask(mine, **MESSAGES).status_code == 200
     assert "cannot be counted" in (front.root / "error.log").read_text()
 
