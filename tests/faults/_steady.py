@@ -17,6 +17,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from tests.faults._seats import QUESTION, REPOSITORY, Releaser, ask, model, put,
 from tests.legal_tasks.training.tiny import make_base
 
 BUSY_S = float(os.environ.get("LEXLOOP_FAULT_BUSY_S", "600"))  # of S13
+WIDE_S = 120.0  # of its second part
 CROWD, TOKENS = 32, 480  # requests at once for each of two keys, tokens of an answer
 DISK = 64 * 2**20
 CLOCK = Path(__file__).with_name("_clock.c")
@@ -45,6 +47,7 @@ class Clients:
         self.url, self.pause_s, self.changes = url, pause_s, changes
         self.statuses: Counter[int | str] = Counter()
         self.longest_s, self.tokens, self.over = 0.0, 0, threading.Event()
+        self.lock = threading.Lock()
         self.threads = [threading.Thread(target=self._ask, args=(key,), daemon=True) for key in own]
         for thread in self.threads:
             thread.start()
@@ -59,11 +62,12 @@ class Clients:
                 except httpx.HTTPError as error:
                     self.statuses[type(error).__name__] += 1
                     continue
-                self.statuses[answer.status_code] += 1
-                self.longest_s = max(self.longest_s, time.monotonic() - began)
-                if answer.status_code == 200:
-                    self.tokens += answer.json()["usage"]["completion_tokens"]
-                else:
+                tokens = answer.json()["usage"]["completion_tokens"] if answer.status_code == 200 else 0
+                with self.lock:
+                    self.statuses[answer.status_code] += 1
+                    self.tokens += tokens
+                    self.longest_s = max(self.longest_s, time.monotonic() - began)
+                if answer.status_code != 200:
                     time.sleep(1)  # as they are told
 
     def end(self) -> dict[int | str, int]:
@@ -112,39 +116,71 @@ def core_of(engine: int) -> int:
     return next(p for p in session_members(engine) if "EngineCore" in Path(f"/proc/{p}/cmdline").read_text("utf-8", "replace"))
 
 
+@dataclass
+class Load:
+    """What the crowd of both keys got from one engine, which was not taken for dead."""
+
+    statuses: dict[int | str, int]
+    said: str
+    out_s: float = 0.0  # from the core's freezing, if it was frozen, to the engine's end
+
+
+def under_load(production: Callable[[], Any], own: list[str], end_token: int, seconds: float, freeze: bool = False) -> Load:
+    """Both keys with CROWD long answers at once each; `freeze`: at the end, under the same load, the engine's core."""
+    pid, port = (wait_for(production, 400, "the engine")[name] for name in ("pid", "port"))
+    for path in ("/v1/models", "/health", "/metrics", "/invocations", "/tokenize", "/v1/chat/completions"):
+        without = httpx.get(f"http://127.0.0.1:{port}{path}", trust_env=False).status_code
+        assert without == 401, f"the engine answers {path} with {without} to somebody without its key"
+    wait_for(lambda: health() == 200, 30, "/health")
+    before = [event.event for event in Database().history()]
+    clients = Clients(url(), own * CROWD, max_tokens=TOKENS, logit_bias={str(end_token): -100})
+    bad, out, began = 0, 0.0, time.monotonic()
+    while time.monotonic() - began < seconds:
+        bad += health() != 200
+        time.sleep(1)
+    with clients.lock:
+        statuses, tokens, longest = dict(clients.statuses), clients.tokens, clients.longest_s
+    events = [event.event for event in Database().history()]
+    assert (production() or {}).get("pid") == pid and events == before, f"the engine was taken for dead: {events}, {statuses}"
+    if freeze:
+        os.kill(core_of(pid), signal.SIGSTOP)
+        out = seconds_until(lambda: process_start(pid) is None, 60, "the end of the engine with a frozen core")
+        clients.over.set()
+    else:
+        clients.end()
+    wrong = {status: count for status, count in statuses.items() if status not in (200, 429)}
+    assert not wrong and statuses.get(200, 0) > 0, statuses
+    assert tokens == TOKENS * statuses[200], "answers were cut"
+    assert bad == 0, f"/health was not 200 {bad} times"
+    return Load(
+        statuses, f"{seconds:.0f} s, {statuses}, {tokens / seconds:.0f} tokens/s, longest wait {longest:.0f} s, no restart", out
+    )
+
+
 def busy(folder: Path) -> str:
-    """Two keys with 32 long answers at once each, for BUSY_S; then, under the same load, the engine's core is frozen."""
+    """Two keys with 32 long answers at once each: under the bounds as they are, then with all of them let in and waiting."""
     with seat(folder, tiny=False) as var:
         own = [keys.add("one"), keys.add("two")]
         artifact = real_model(folder)
         end_token = json.loads((artifact.path / "gptq" / "config.json").read_text("utf-8"))["eos_token_id"]
         with releasing(var) as production:
             Database().intend({"digest": artifact.digest, "path": str(artifact.path)}, "fault", {})
-            pid, port = (wait_for(production, 400, "the engine")[name] for name in ("pid", "port"))
-            for path in ("/v1/models", "/health", "/metrics", "/invocations", "/tokenize", "/v1/chat/completions"):
-                without = httpx.get(f"http://127.0.0.1:{port}{path}", trust_env=False).status_code
-                assert without == 401, f"the engine answers {path} with {without} to somebody without its key"
-            long = {"max_tokens": TOKENS, "logit_bias": {str(end_token): -100}}
-            clients = Clients(url(), own * CROWD, **long)
-            bad, began = 0, time.monotonic()
-            while time.monotonic() - began < BUSY_S:
-                bad += health() != 200
-                time.sleep(1)
-            same = (production() or {}).get("pid") == pid
-            statuses, tokens, longest = dict(clients.statuses), clients.tokens, clients.longest_s
-            events = [event.event for event in Database().history()]
-            assert same and events == ["intended", "released"], f"the engine was taken for dead: {events}, {statuses}"
-            os.kill(core_of(pid), signal.SIGSTOP)
-            out = seconds_until(lambda: process_start(pid) is None, 60, "the end of the engine with a frozen core")
-            clients.over.set()
-    wrong = {status: count for status, count in statuses.items() if status not in (200, 429)}
-    assert not wrong and statuses.get(200, 0) > 0, statuses
-    assert tokens == TOKENS * statuses[200], "answers were cut"
-    assert bad == 0, f"/health was not 200 {bad} times"
-    assert out < 30, f"a frozen core was out after {out:.0f} s"
+            bounded = under_load(production, own, end_token, BUSY_S)
+        wide, before = folder / "wide.yaml", os.environ.get("LEXLOOP_PROFILE")
+        wide.write_text(json.dumps({"serving.limits": {"total_answers": 4 * CROWD, "key_share": 0.9}}), "utf-8")
+        os.environ["LEXLOOP_PROFILE"] = str(wide)
+        try:
+            with releasing(var) as production:
+                waiting = under_load(production, own, end_token, min(BUSY_S, WIDE_S), freeze=True)
+        finally:
+            os.environ.pop("LEXLOOP_PROFILE") if before is None else os.environ.update(LEXLOOP_PROFILE=before)
+    assert waiting.statuses.keys() == {200}, (
+        f"some were sent away, so the engine had less to do than it should: {waiting.statuses}"
+    )
+    assert waiting.out_s < 30, f"a frozen core was out after {waiting.out_s:.0f} s"
     return (
-        f"{BUSY_S:.0f} s with {2 * CROWD} requests at once: {statuses}, {tokens / BUSY_S:.0f} tokens/s, longest wait "
-        f"{longest:.0f} s, no restart; with its core frozen under this load it was out after {out:.1f} s"
+        f"{2 * CROWD} requests at once: {bounded.said}; all let in: {waiting.said}; with its core frozen under this load it was "
+        f"out after {waiting.out_s:.1f} s"
     )
 
 
