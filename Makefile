@@ -57,8 +57,9 @@ check: setup ## formatting, lint, types, DAGs; fixes nothing
 	@$(ML) -m ruff check .
 	@$(ML) -m mypy
 
+# Two files at a time: the loop's is half of it. One process: make test ARGS="-n 0".
 test: setup ## the tests, one whole embedded loop among them
-	@$(ML) -m pytest -m "not slow and not gpu" -q $(ARGS)
+	@$(ML) -m pytest -m "not slow and not gpu" -q -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-all: setup ## the slow ones too
 	@$(ML) -m pytest -m "not gpu" -q $(ARGS)

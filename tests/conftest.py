@@ -10,6 +10,11 @@ from tests.seat import Seat
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The whole loop comes first: it takes as long as all others together, which run beside it."""
+    items.sort(key=lambda item: item.get_closest_marker("loop") is None)
+
+
 @pytest.fixture
 def repository() -> Path:
     return REPOSITORY

