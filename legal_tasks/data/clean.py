@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from legal_tasks.data import decontaminate, dedupe, formats, privacy, rewrite, rules, scan, statutes, subjects
+from legal_tasks.data import decontaminate, dedupe, formats, lawtext, lawtitle, privacy, rewrite, rules, scan, statutes, subjects
 from legal_tasks.data.memory import Memory
 from legal_tasks.data.variants import is_slipped, is_variant
 from legal_tasks.data.works import Drafts, Items, Work, opened, parts
@@ -29,7 +29,7 @@ from legal_tasks.records import CATEGORIES, Record, to_line
 from legal_tasks.step import Input, Output, Runtime, StepError, main, progress
 from legal_tasks.step import store as open_store
 
-VERSION = 15
+VERSION = 16
 TOLD = 2000  # items between two lines of progress
 EXCERPT = 120  # characters of an item that was set aside
 
@@ -97,29 +97,38 @@ class Report:
 def read_laws(items: Items) -> list[statutes.Law]:
     """Parse the statutes; their items become reference, or are set aside as pages without articles.
 
-    A part of a code (第三编 合同) is named after the one page of its folder that is no part, and shares its dates.
+    A part of a code (第三编 合同) is named after the one page of its folder that is no part, and shares its dates. A text
+    without a title is named after its file; two such of one name are two laws, each with its folder's name before it.
     """
     heads = _heads(items)
     laws, codes = [], defaultdict[tuple[str, str, str], list[statutes.Law]](list)
+    unnamed = defaultdict[str, list[tuple[statutes.Law, str]]](list)
     for work, item in _pages(items):
         text, place = formats.clean_text(item["text"]), item["locator"]
         if formats.is_case(text):
             work.kind = "case"
             continue
         folder, _, name = place.rpartition("/")
-        title, hint = formats.title_of(text, name), name
+        title, hint = lawtext.title_of(text, name), name
         above, dates = heads.get((work.source, folder), ("", ""))
         if above and title != above:
             title, hint = statutes.part_title(title, above), f"{name} {dates}"
-        law = statutes.parse_law(text, title, work.id, hint) or statutes.parse_document(text, title, work.id, hint)
-        if law is None:
-            work.aside("no_articles", "a page of a statute source without articles")
+        elif lawtitle.is_structure(title):
+            title = lawtitle.file_name(name)
+        found = statutes.read_statute(text, title, work.id, hint)
+        if not found:
+            work.aside("no_articles", lawtext.why_none(text))
             continue
-        laws.append(law)
-        codes[work.source, folder, law.name].append(law)
+        laws += found
+        if not lawtitle.is_title(title):
+            unnamed[found[0].name].append((found[0], place))
+        codes[work.source, folder, found[0].name].append(found[0])
         work.fate = "reference"
     for same in codes.values():
         statutes.unite(same)
+    for name, alike in unnamed.items():
+        if len({law.version for law, _ in alike}) < len(alike) or not lawtitle.is_title(name):
+            statutes.part_names(alike)
     return laws
 
 
@@ -135,7 +144,7 @@ def _heads(items: Items) -> dict[tuple[str, str], tuple[str, str]]:
     for work, item in _pages(items):
         folder, _, name = item["locator"].rpartition("/")
         text = formats.clean_text(item["text"])
-        folders[work.source, folder].append((formats.title_of(text, name), text[:4000]))
+        folders[work.source, folder].append((lawtext.title_of(text, name), text[:4000]))
     heads = {}
     for place, titles in folders.items():
         whole = [(title, text) for title, text in titles if not statutes.is_part(title) and not statutes.is_decision(title)]
@@ -339,7 +348,8 @@ def article_records(store: statutes.Store, items: Items, day: datetime.date, mos
     for law, number in found:
         item = item if item["id"] == law.item else items.read(works[law.item])
         record = formats.from_article(law, number, item["source"])
-        record.provenance = {"id": f"{law.item}.{number}", "parent": law.item, "licence": item["licence"], "derived": True}
+        name = f"{law.item}.{law.part}.{number}" if law.part else f"{law.item}.{number}"
+        record.provenance = {"id": name, "parent": law.item, "licence": item["licence"], "derived": True}
         record.provenance |= {"locator": item["locator"], "version": law.version}
         record.provenance |= {"laws": [law.name], "subject": subjects.of_law(law.name, number)}
         yield record
@@ -421,7 +431,7 @@ def run(params: Params) -> Report:
         laws = read_laws(items)
         store = statutes.Store(laws)
         exams = decontaminate.read_exams(params.items, params.leak_shortest)
-        exams.exempt(text for law in laws for text in law.articles.values())
+        exams.exempt(text for law in laws for text in [*law.articles.values(), law.annex])
         judge = _Judge(store, exams, params, memory)
         contaminated = apply_rules(items, drafts, judge, hits, params.output / "contamination.jsonl")
         drop_duplicates([work for work in items.works if not work.fate], drafts, params, hits)

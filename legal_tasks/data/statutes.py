@@ -16,11 +16,11 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
+from legal_tasks.data import lawdates, lawtext
 from legal_tasks.data.dedupe import normal
-from legal_tasks.data.numerals import NUMBER, article_name, to_number
+from legal_tasks.data.numerals import NUMBER, article_name, numeral, to_number
 from legal_tasks.data.quotations import fits
 
-ARTICLE = re.compile(rf"^[\s　]*(?:\*\*)?第({NUMBER})条(?:之({NUMBER}))?(?:\*\*)?(?=[\s　:：*【（]|$)[\s　:：]*", re.M)
 TO = "至到—～~-"
 ONE = rf"(?:第{NUMBER}|[0-9]{{1,4}})(?:条?[{TO}]第?{NUMBER})?条(?:之{NUMBER}(?!款))?"
 ARTICLES = rf"(?:[、和及与，{TO}]?{ONE}(?:第{NUMBER}款)?(?:第?[（(]?{NUMBER}[）)]?项)?)+"
@@ -28,11 +28,15 @@ CODE_PARTS = "总则|物权|合同|人格权|婚姻家庭|继承|侵权责任"
 CITATION = re.compile(rf"《([^《》]{{2,60}})》(?:（[^（）]{{0,20}}）)?(?:(?:(?:{CODE_PARTS})编)?的?({ARTICLES}))?")
 PART = re.compile(rf"([{TO}])?第?({NUMBER})(?:条?[{TO}]第?({NUMBER}))?条(?:之({NUMBER})(?!款))?")
 LONGEST_RANGE = 200  # articles; a longer one is a slip of the pen
-DATE = re.compile(r"(\d{4})\s*[年-]\s*(\d{1,2})\s*[月-]\s*(\d{1,2})\s*日?")
-ISSUED = r"(?:[^《》。；\n]{0,60}?(?:发布|公布|颁布|印发|批准|通过|颁发)的)?"
-ENDS = re.compile(rf"((?:[，、,和及以]*{ISSUED}《[^《》]+》)+)[^。《》\n]{{0,30}}?(?:同时|即行|随之)(?:废止|失效)")
-OFFICIAL = re.compile(r"(?:修正案|决定|批复|解释|规定|办法|方案|条例|通知|意见|序言|宪法)(?:[（(][^（）()]*[）)])*$")
-HEADING = re.compile(rf"^#+\s*|^第{NUMBER}[编章节][\s　]|^附\s*则", re.M)
+BRACKETS = r"(?:[（(〔][^（）()〔〕]*[）)〕])*$"
+ARTICLELESS = re.compile(
+    rf"(?:修正案|决定|决议|批复|答复|复函|函|解释|通知|意见|序言|宪法|解答|问答|安排|标准|命令|令|纪要|公告|公报){BRACKETS}"
+)
+OFFICIAL = re.compile(
+    rf"{ARTICLELESS.pattern}|(?:规定|办法|方案|条例|规范|指引|准则|要点|措施|规程|细则|规则|目录|清单){BRACKETS}"
+)
+NUMBERED = re.compile(r"(?m)^[\s　#*]*(?:[一二三四五六七八九十]+、|[（(][一二三四五六七八九十]+[)）]|\d{1,2}[、.．])")
+SHORTEST_WHOLE, SHORTEST_REPLY = 150, 60  # characters of a document that is kept whole
 CODE_PART = re.compile(rf"^民法典[·:：\-—]?(?:第[一二三四五六七]编)?(?:{CODE_PARTS})编?$")
 SHORT = {"民诉法": "民事诉讼法", "刑诉法": "刑事诉讼法", "行诉法": "行政诉讼法", "消法": "消费者权益保护法"}
 SHORT |= {"治安处罚法": "治安管理处罚法", "道交法": "道路交通安全法", "未保法": "未成年人保护法"}
@@ -85,8 +89,9 @@ class Law:
     """One version of a law: `articles` {"12" or "133-1": text}, `version` its latest date.
 
     `effective`: the day the text names, unless it is the first version's (older than `version`): then `version`, the day of
-    adoption, stands in. `since`: the day the text names, from which it ended the laws in `repeals`. `whole`: the text of an
-    amendment, reply or decision that is not divided into articles.
+    adoption, stands in. `since`: the day the text names, from which it ended the laws in `repeals`. `first`: the earliest day
+    that the text knows of. `whole`: the text of an amendment, reply or decision that is not divided into articles. `annex`:
+    what stands behind the last article. `part`: its place in an item that holds several laws, from 0.
     """
 
     name: str
@@ -98,47 +103,41 @@ class Law:
     ended: str = ""
     whole: str = ""
     since: str = ""
+    first: str = ""
+    annex: str = ""
+    part: int = 0
+
+
+def parse_laws(text: str, title: str, item: str, hint: str = "") -> list[Law]:
+    """The laws in a text, in order; [] where no line begins an article.
+
+    `title`: the first one's name; the others have the titles that stand above them. `hint`: the file's name, for a date in it.
+    """
+    laws: list[Law] = []
+    for number, part in enumerate(lawtext.read(text)):
+        name = title if not number else part.title or f"{title}（其{numeral(number + 1)}）"
+        law = Law(short_name(name), "", "", item, part.articles, annex=part.annex, part=number)
+        _dates(law, part.head, hint if not number else "")
+        if law.articles:
+            laws.append(law)
+    return laws
 
 
 def parse_law(text: str, title: str, item: str, hint: str = "") -> Law | None:
-    """The law in a text of either mark-up; None if it has no articles. `hint`: the file's name, for a date in it."""
-    marks: list[tuple[re.Match[str], str]] = []
-    last = 0
-    for mark in ARTICLE.finditer(text):
-        count = to_number(mark[1])
-        if count and (count >= last or not marks):
-            marks.append((mark, str(count) + (f"-{to_number(mark[2])}" if mark[2] else "")))
-            last = count
-    if not marks:
-        return None
-    head = text[: marks[0][0].start()]
-    dates = [date for date in map(_date, DATE.finditer(head + " " + hint)) if date]
-    law = Law(short_name(title), max(dates, default=""), "", item)
-    ends = [mark.start() for mark, _ in marks[1:]] + [len(text)]
-    for (mark, number), end in zip(marks, ends, strict=True):
-        body = text[mark.end() : end]
-        cut = HEADING.search(body)
-        body = re.sub(r"\n\s*\n+", "\n", (body[: cut.start()] if cut else body).replace("**", "")).strip(" \n　")
-        if body and number not in law.articles:
-            law.articles[number] = body
-    whole = head + "\n" + "\n".join(law.articles.values())
-    starts = re.search(r"自\s*(\d{4}年\d{1,2}月\d{1,2}日)起(?:施行|生效|实施)", whole) or re.search(
-        r"(\d{4}年\d{1,2}月\d{1,2}日)\s*施行", head
-    )
-    law.since = _date(DATE.search(starts[1])) if starts else ""  # type: ignore[arg-type]
-    law.effective = max(law.since, law.version)
-    gone = re.search(r"(\d{4}年\d{1,2}月\d{1,2}日)起?\s*(?:废止|失效)", head)
-    law.ended = _date(DATE.search(gone[1])) if gone else ""  # type: ignore[arg-type]
-    for found in ENDS.finditer(whole):
-        law.repeals += [short_name(name) for name in re.findall(r"《([^《》]+)》", found[1])]
-    return law if law.articles else None
+    """The first law in a text; None if it has no articles."""
+    return next(iter(parse_laws(text, title, item, hint)), None)
 
 
-def _date(found: re.Match[str]) -> str:
-    try:
-        return datetime.date(int(found[1]), int(found[2]), int(found[3])).isoformat()
-    except ValueError:
-        return ""
+def _dates(law: Law, head: str, hint: str) -> None:
+    """The law's days and what it ended, from its own text."""
+    texts = list(law.articles.values())
+    starts = lawdates.amended_day(head)
+    law.since = lawdates.first_day(head, texts) or lawdates.amended_day(head, first=True)
+    law.version = max(lawdates.decided(head) + lawdates.days(hint), default="") or max(starts, law.since)
+    law.effective = max(starts or law.since, law.version)
+    law.first = min([law.since] if law.since else lawdates.decided(head) or [law.effective])
+    law.ended = lawdates.ended(head)
+    law.repeals = list(dict.fromkeys(short_name(name) for name in lawdates.repealed(head + "\n" + "\n".join(texts))))
 
 
 @dataclass(frozen=True)
@@ -280,13 +279,37 @@ def part_title(title: str, above: str) -> str:
     return above if is_part(title) or not OFFICIAL.search(title) else title
 
 
+def read_statute(text: str, title: str, item: str, hint: str = "") -> list[Law]:
+    """The laws of a page of a statute source: divided into articles, or one document that is not; [] for another page."""
+    laws = parse_laws(text, title, item, hint)
+    if laws and not (title.endswith("决定") and "1" not in laws[0].articles):
+        return laws
+    document = parse_document(text, title, item, hint)
+    return [document] if document else []
+
+
 def parse_document(text: str, title: str, item: str, hint: str = "") -> Law | None:
-    """An amendment, reply, decision or preamble that has no articles, kept whole; None for an index or another page."""
-    if len(text) < 150 or text.count("](") > 3 or not OFFICIAL.search(title):
+    """An amendment, reply, decision or preamble that has no articles, kept whole; None for an index or another page.
+
+    A law, regulation or set of rules has articles, or at least paragraphs with numbers.
+    """
+    if text.count("](") > 3 or not OFFICIAL.search(title):
         return None
-    dates = [date for date in map(_date, DATE.finditer(text[:1500] + " " + hint)) if date]
-    day = max(dates, default="")
-    return Law(short_name(title), day, day, item, whole=text)
+    if len(text) < (SHORTEST_REPLY if ARTICLELESS.search(title) else SHORTEST_WHOLE):
+        return None
+    if not ARTICLELESS.search(title) and len(NUMBERED.findall(text)) < 2:
+        return None
+    day = max(lawdates.days(text[:1500] + " " + hint), default="")
+    return Law(short_name(title), day, day, item, whole=text, first=day)
+
+
+def part_names(alike: list[tuple[Law, str]]) -> None:
+    """Put the folder (and the file's name) before the name of laws that are called by their file: they are different ones."""
+    if len({place for _, place in alike}) < 2:
+        return
+    for law, place in alike:
+        folders = place.rsplit("/", 1)[0].replace("/", "·") if "/" in place else ""
+        law.name = f"{folders}·{law.name}" if folders else law.name
 
 
 def bare_names(names: Iterable[str]) -> re.Pattern[str]:
