@@ -6,6 +6,7 @@ import pytest
 
 from legal_tasks.data import statutes
 from legal_tasks.data.decontaminate import Exams
+from legal_tasks.data.numerals import to_number
 
 DAY = datetime.date(2026, 11, 1)
 NEW = """# 中华人民共和国河灯管理法
@@ -53,7 +54,7 @@ def test_a_page_without_articles_is_no_law():
 
 @pytest.mark.parametrize(("text", "number"), [("一千零四十七", 1047), ("十", 10), ("二百六十", 260), ("５２", 52), ("两百", 200)])
 def test_numerals(text, number):
-    assert statutes.to_number(text) == number
+    assert to_number(text) == number
 
 
 def test_verdicts(store):
