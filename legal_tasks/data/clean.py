@@ -21,7 +21,21 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from legal_tasks.data import decontaminate, dedupe, formats, lawtext, lawtitle, privacy, rewrite, rules, scan, statutes, subjects
+from legal_tasks.data import (
+    decontaminate,
+    dedupe,
+    evidence,
+    formats,
+    lawdates,
+    lawtext,
+    lawtitle,
+    privacy,
+    rewrite,
+    rules,
+    scan,
+    statutes,
+    subjects,
+)
 from legal_tasks.data.memory import Memory
 from legal_tasks.data.variants import is_slipped, is_variant
 from legal_tasks.data.works import Drafts, Items, Work, opened, parts
@@ -191,7 +205,7 @@ def apply_rules(items: Items, drafts: Drafts, judge: _Judge, hits: Counter[str],
             item = items.read(work)
             kept, reason, leaked = [], ("", ""), False
             for record in make_records(work, item):
-                found, leaks = judge(item, record)
+                found, leaks, shown = judge(item, record)
                 for exam, line, score, rule in leaks:
                     row = {"exam": exam, "line": line, "source": work.source, "item": work.id, "score": score, "rule": rule}
                     file.write(json.dumps(row, ensure_ascii=False) + "\n")
@@ -201,7 +215,7 @@ def apply_rules(items: Items, drafts: Drafts, judge: _Judge, hits: Counter[str],
                 if not found:
                     kept.append(record)
                 elif not reason[0]:
-                    reason = (found[0], detail if found[0] == "exam_leak" else "")
+                    reason = (found[0], detail if found[0] == "exam_leak" else shown)
             contaminated += leaked
             if kept:
                 drafts.add(work, item, kept)
@@ -218,8 +232,11 @@ class _Judge:
         self.laws = _rank(store.bare.pattern)
         self.leaks = f"leaks {VERSION} {exams.digest()} {params.leak}"
 
-    def __call__(self, item: dict[str, Any], record: Record) -> tuple[list[str], list[tuple[str, int, float, str]]]:
-        """(names of the rules that the record breaks, [(exam, line, score, rule)])."""
+    def __call__(self, item: dict[str, Any], record: Record) -> tuple[list[str], list[tuple[str, int, float, str]], str]:
+        """(names of the rules that the record breaks, [(exam, line, score, rule)], what shows the first rule's breach).
+
+        A judgment is held to the law of its own day; the record says so where the law of today would accuse it.
+        """
         params, name, texts, answers = self.params, item["id"], parts(record), rules.answers_of(record)
         shortest = params.shortest_answer if _is_prose(item) else 1
         context = f"rules {VERSION} {shortest} {params.longest} {record.category}"
@@ -227,17 +244,39 @@ class _Judge:
         context = f"citations {VERSION} {self.laws}"
         cites = self.memory.recall(name, context, answers, lambda: list(statutes.citations(answers, self.store.bare)))
         leaks = self.memory.recall(name, self.leaks, texts, lambda: self._leaks(texts))
-        found = found + rules.cited(self.store.judge_found(cites, params.as_of, params.quotation))
-        return found + (["exam_leak"] if leaks else []), leaks
+        verdicts = self.store.judge_found(cites, params.as_of, params.quotation)
+        if own := own_day(item, record, params.as_of):
+            today, verdicts = rules.cited(verdicts), self.store.judge_found(cites, own, params.quotation)
+            verdicts = [verdict for verdict in verdicts if verdict.state != "not yet in force"]  # no judgment cites such a law
+            date_record(record, own, bool(today) and not rules.cited(verdicts))
+        cited = rules.cited(verdicts)
+        shown = evidence.of_text(found[0], record) if found else evidence.of_verdicts(verdicts).get(cited[0], "") if cited else ""
+        return found + cited + (["exam_leak"] if leaks else []), leaks, shown
 
     def fault(self, record: Record) -> str:
         """The first rule that a record breaks, or "", whatever it was made of."""
-        found, _ = self({"id": record.provenance["parent"], "kind": record.category}, record)
+        found, *_ = self({"id": record.provenance["parent"], "kind": record.category}, record)
         return found[0] if found else ""
 
     def _leaks(self, texts: list[str]) -> list[tuple[str, int, float, str]]:
         found = self.exams.matches("\n".join(texts), self.params.leak)
         return [(one.question.exam, one.question.line, round(one.score, 3), one.rule) for one in found]
+
+
+def own_day(item: dict[str, Any], record: Record, as_of: datetime.date) -> datetime.date | None:
+    """The day of a judgment, by whose law it is judged; None for other items and where it names none (or one to come)."""
+    if item["kind"] != "case":
+        return None
+    day = record.provenance.get("law_day") or (lawdates.judged(item["text"]) if "text" in item else "")
+    return datetime.date.fromisoformat(day) if day and day < as_of.isoformat() else None
+
+
+def date_record(record: Record, day: datetime.date, differs: bool) -> None:
+    """Note the day whose law a judgment's record goes by; where today's law is another, its question says so too."""
+    record.provenance["law_day"] = day.isoformat()
+    note = f"（以裁判当日即{day.year}年{day.month}月{day.day}日有效的法律为准。）"
+    if differs and note not in record.instruction:
+        record.instruction += note
 
 
 def _is_prose(item: dict[str, Any]) -> bool:
@@ -316,7 +355,8 @@ def finished(
     personal.update(found)
     for number, record in enumerate(records):
         name = work.id + (f".{number}" if work.derived else "")
-        record.provenance = {"id": name, "parent": work.id, "licence": origin["licence"], "derived": work.derived}
+        kept = {"law_day": record.provenance["law_day"]} if "law_day" in record.provenance else {}
+        record.provenance = {"id": name, "parent": work.id, "licence": origin["licence"], "derived": work.derived} | kept
         record.provenance["locator"] = origin["locator"]
         add_subject(record, bare)
         yield record
@@ -358,9 +398,22 @@ def article_records(store: statutes.Store, items: Items, day: datetime.date, mos
 def _excerpt(item: dict[str, Any], masker: privacy.Masker) -> str:
     """The beginning of what was set aside, without personal data; nothing where some is left."""
     text = item["text"] if "text" in item else "\n".join(map(str, item["fields"].values()))
+    return _hidden(text[:2000], item, text, masker)[:EXCERPT]
+
+
+def _hidden(words: str, item: dict[str, Any], text: str, masker: privacy.Masker) -> str:
+    """Words of an item, whose text is given, without personal data; nothing where some is left."""
     people = masker.people(text) if item["kind"] == "case" else masker.speakers(text)
-    masked = masker.mask_people(masker.mask(text[:2000], item["id"]), people)[:EXCERPT]
+    masked = masker.mask_people(masker.mask(words, item["id"]), people)
     return "" if scan.scan(masked) else masked
+
+
+def _detail(work: Work, item: dict[str, Any], masker: privacy.Masker) -> str:
+    """The evidence of a rule quotes the item: it is shown without personal data."""
+    if not work.detail or work.fate not in rules.NAMES:
+        return work.detail
+    text = item["text"] if "text" in item else "\n".join(map(str, item["fields"].values()))
+    return _hidden(work.detail, item, text, masker)
 
 
 def _rank(text: str) -> str:
@@ -403,7 +456,7 @@ def write_set_aside(items: Items, params: Params, accounts: Accounts) -> None:
             if work.fate not in ("used", "reference"):
                 item = items.read(work)
                 row = {name: item[name] for name in ("id", "kind", "source", "locator")}
-                row |= {"reason": work.fate, "detail": work.detail, "excerpt": _excerpt(item, hide)}
+                row |= {"reason": work.fate, "detail": _detail(work, item, hide), "excerpt": _excerpt(item, hide)}
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 

@@ -34,6 +34,18 @@ LIST_ENDS = re.compile(
 DIRECT_ENDS = re.compile(rf"(?:同时|现|予以|决定)废止((?:[、和及以与]*{ISSUED}{NAME})+)")
 
 
+JUDGED = re.compile(rf"(?m)^[ \t　]*({DAY})[ \t　]*$")
+STAMPED = re.compile(rf"(?:裁判|判决|审结|宣判|裁定|结案)(?:日期|时间|日)[:：]?\s*({DAY})")
+PUBLISHED = re.compile(rf"(?:publictime|发布(?:日期|时间)|公布(?:日期|时间))[:：]\s*({DAY})")
+
+
+def judged(text: str) -> str:
+    """The day of a judgment: the last line that is nothing but a date, else the one it names so, else its publication."""
+    lines = [iso(DATE.search(found[1])) for found in JUDGED.finditer(text[len(text) // 2 :])]
+    named = [iso(DATE.search(found[1])) for pattern in (STAMPED, PUBLISHED) for found in pattern.finditer(text)]
+    return next((day for day in [*reversed(lines), *named] if day), "")
+
+
 def number(text: str) -> int:
     """A year, month or day in any digits: 2021, ２０２１, 二〇二一, 十二."""
     plain = text.translate(str.maketrans("０１２３４５６７８９○", "0123456789〇"))
@@ -74,7 +86,10 @@ def first_day(head: str, articles: Iterable[str]) -> str:
 
 def amended_day(head: str, first: bool = False) -> str:
     """The last (or first) day of entry into force that the lines above a law name, "" where they name none."""
-    found = [iso(DATE.search(one[1])) for pattern in (STARTS, HEAD_STARTS) for one in pattern.finditer(head)]
+    found = [iso(DATE.search(one[1])) for one in HEAD_STARTS.finditer(STARTS.sub("", head))]
+    for one in STARTS.finditer(head):
+        if OWN.search(re.split("[。；\n]", head[: one.start()])[-1]):
+            found.append(iso(DATE.search(one[1])))
     return (min if first else max)(found, default="")
 
 

@@ -29,6 +29,7 @@ OFFICIAL = re.compile(
     rf"{ARTICLELESS.pattern}|(?:规定|办法|方案|条例|规范|指引|准则|要点|措施|规程|细则|规则|目录|清单){BRACKETS}"
 )
 NUMBERED = re.compile(r"(?m)^[\s　#*]*(?:[一二三四五六七八九十]+、|[（(][一二三四五六七八九十]+[)）]|\d{1,2}[、.．])")
+HEAD = 400  # characters of a document in which its own days stand
 SHORTEST_WHOLE, SHORTEST_REPLY = 150, 60  # characters of a document that is kept whole
 LABELS = {"in force": "现行有效", "amended": "已修改", "repealed": "已废止", "not yet in force": "尚未生效"}
 LABELS |= {"no such article": "未收录", "misquoted": "现行有效", "not held": "未收录", "unverified": "未核验", "former": "已废止"}
@@ -46,6 +47,16 @@ def first_days() -> dict[tuple[str, str], str]:
         for decided, effective in versions.items():
             days[law, decided.isoformat()] = effective.isoformat()
     return days
+
+
+@lru_cache
+def _court_days() -> dict[str, str]:
+    """{day on which the Supreme Court amended many interpretations at once: their first day in force}, from the same file."""
+    import yaml
+
+    table = yaml.safe_load((Path(__file__).parent / "repeals.yaml").read_text("utf-8"))
+    rule = table["interpretations_amended"]
+    return {day.isoformat(): rule["effective"].isoformat() for day in rule["decided"]}
 
 
 @dataclass
@@ -99,7 +110,8 @@ def _dates(law: Law, head: str, hint: str) -> None:
     law.since = lawdates.first_day(head, texts) or lawdates.amended_day(head, first=True)
     law.version = max(lawdates.decided(head) + lawdates.days(hint), default="") or max(starts, law.since)
     law.effective = max(starts or law.since, law.version)
-    law.first = min([law.since] if law.since else lawdates.decided(head) or [law.effective])
+    earlier = [day for day in lawdates.decided(head) if day < law.version]
+    law.first = law.since or min(earlier, default="")
     law.ended = lawdates.ended(head)
     law.repeals = list(dict.fromkeys(short_name(name) for name in lawdates.repealed(head + "\n" + "\n".join(texts))))
 
@@ -108,19 +120,22 @@ def _dates(law: Law, head: str, hint: str) -> None:
 class Verdict:
     """What became of one citation. `state` is a key of LABELS.
 
-    `not held`: the store has no such law; `unverified`: it has a part of the law, without this article; `former`: cited as the
-    former law that it is.
+    `not held`: the store has no such law; `unverified`: it has a part of the law, without this article, or not the version of
+    that day; `former`: cited as the former law, or version, that it is. `version`: the first day of the version that was
+    looked at, where the store holds several.
     """
 
     law: str
     article: str
     state: str
     detail: str = ""
+    version: str = ""
 
     def line(self) -> str:
         """As people read it: the citation, one of the six verdicts of legal databases, what was found."""
         article = article_name(self.article) if self.article else ""
-        notes = [note for note in (NOTES.get(self.state, ""), self.detail) if note]
+        version = f"version of {self.version}" if self.version else ""
+        notes = [note for note in (NOTES.get(self.state, ""), self.detail, version) if note]
         return f"《{self.law}》{article}: {LABELS[self.state]} {self.state}" + (f" ({'; '.join(notes)})" if notes else "")
 
 
@@ -129,8 +144,10 @@ class Store:
 
     def __init__(self, laws: Iterable[Law]) -> None:
         self.laws: dict[str, list[Law]] = defaultdict(list)
+        laws = list(laws)
+        decided = {(name, law.version): law.since for law in laws for name in _amends(law) if law.since}
         for law in laws:
-            known = first_days().get((law.name, law.version))
+            known = first_day(law) or decided.get((law.name, law.version))
             self.laws[law.name].append(replace(law, effective=known) if known else law)
         for versions in self.laws.values():
             versions.sort(key=lambda law: (law.effective, law.version, law.item))
@@ -185,15 +202,20 @@ class Store:
             elif name not in self.laws:
                 verdicts.append(Verdict(name, article, "not held"))
             else:
-                state, detail = self._article(name, article, quote, day, bound)
-                verdicts.append(Verdict(name, article, state, detail))
+                state, detail = self._article(name, article, "" if formerly else quote, day, bound)
+                if formerly:
+                    state, detail = self._former(name, article, quote, day, bound) or (state, detail)
+                verdicts.append(Verdict(name, article, state, detail, self._version(name, day)))
         return verdicts
 
     def _article(self, name: str, article: str, quote: str, day: datetime.date, bound: float) -> tuple[str, str]:
         """(state, detail) of a citation of a law that the store holds and that has not ended."""
         current = self.current(name, day)
         if not current:
-            return "not yet in force", f"from {self.laws[name][0].effective}"
+            oldest = self.laws[name][0]
+            if min(law.first or law.effective for law in self.laws[name]) <= day.isoformat():
+                return "unverified", f"the version in force on {day} is not held; the oldest is in force from {oldest.effective}"
+            return "not yet in force", f"from {oldest.effective}"
         held = [law.articles[article] for law in current if article in law.articles]
         versions = self.texts(name, article)
         if not article:
@@ -204,11 +226,49 @@ class Store:
             later = [law.effective for law in self.laws[name] if article in law.articles and law.effective > day.isoformat()]
             if later:
                 return "not yet in force", f"from {min(later)}"
-            return ("amended", "the article is gone from the version in force") if versions else ("no such article", "")
+            if versions:
+                return "amended", f"the article is gone from the version in force; {self._where(name, article, '', day, bound)}"
+            last = max((int(number.split("-")[0]) for law in current for number in law.articles), default=0)
+            return "no such article", f"the law has {last} articles"
         if quote and not any(fits(quote, one, bound) for one in held):
-            old = any(fits(quote, one, bound) for one in versions)
-            return ("amended", "the words of another version") if old else ("misquoted", held[0][:80])
+            old = self._where(name, article, quote, day, bound)
+            return ("amended", old) if old else ("misquoted", held[0][:80])
         return "in force", ""
+
+    def _version(self, name: str, day: datetime.date) -> str:
+        """The first day of the version in force on a day, where several are held."""
+        current = self.current(name, day)
+        return current[0].effective if current and len({law.effective for law in self.laws[name]}) > 1 else ""
+
+    def _where(self, name: str, article: str, quote: str, day: datetime.date, bound: float) -> str:
+        """Which version out of force has the article, with the words quoted; "" if none."""
+        for law in reversed(self.laws[name]):
+            if article in law.articles and (not quote or fits(quote, law.articles[article], bound)):
+                later = min((one.effective for one in self.laws[name] if one.effective > law.effective), default="")
+                until = f" until {later}" if later else ""
+                return f"the words of another version, in force from {law.effective}{until}"
+        return ""
+
+    def _former(self, name: str, article: str, quote: str, day: datetime.date, bound: float) -> tuple[str, str] | None:
+        """The verdict on a citation of a former version as such; None where no version held has the article."""
+        where = self._where(name, article, quote, day, bound) if article else ""
+        if where:
+            return "former", where
+        return ("unverified", "cited as a former version, which is not held") if article else None
+
+
+def _amends(law: Law) -> list[str]:
+    """The laws that a decision amends, by its name: 关于修改《灯会条例》的决定."""
+    found = re.search(r"关于修改(.{2,40}?)(?:的决定|的决议)$", law.name)
+    return re.split("[、和]", found[1]) if found else []
+
+
+def first_day(law: Law) -> str:
+    """The day on which a version took effect where its own text does not say it: from repeals.yaml; "" where that does not."""
+    known = first_days().get((law.name, law.version))
+    if not known and law.name.startswith("最高人民"):
+        known = _court_days().get(law.version)
+    return known or ""
 
 
 def _complete(parts: list[Law], article: str) -> bool:
@@ -263,8 +323,10 @@ def parse_document(text: str, title: str, item: str, hint: str = "") -> Law | No
         return None
     if not ARTICLELESS.search(title) and len(NUMBERED.findall(text)) < 2:
         return None
-    day = max(lawdates.days(text[:1500] + " " + hint), default="")
-    return Law(short_name(title), day, day, item, whole=text, first=day)
+    since = lawdates.first_day(text[:1500], [text])
+    day = max(lawdates.decided(text[:1500]) + lawdates.days(hint), default="") or since
+    starts = lawdates.amended_day(text[:HEAD])
+    return Law(short_name(title), day, max(day, since, starts), item, whole=text, since=since, first=since)
 
 
 def part_names(alike: list[tuple[Law, str]]) -> None:
