@@ -189,22 +189,24 @@ class Store:
 
     def judge(self, text: str, day: datetime.date, bound: float = 0.6) -> list[Verdict]:
         """A verdict per citation in the text; `bound`: share of a quotation's 5-grams that the article must hold."""
-        return self.judge_found(citations(text, self.bare), day, bound)
+        return self.judge_found(citations(text, self.bare), day, bound, compares(text))
 
-    def judge_found(self, found: Iterable[Citation], day: datetime.date, bound: float = 0.6) -> list[Verdict]:
-        """The same of what `citations` found."""
+    def judge_found(
+        self, found: Iterable[Citation], day: datetime.date, bound: float = 0.6, compared: bool = False
+    ) -> list[Verdict]:
+        """The same of what `citations` found; `compared`: in a text that sets old and new law side by side."""
         verdicts = []
         for name, article, quote, formerly in found:
             gone = self.repealed(name, day)
             if gone:
                 detail = f"since {gone[0]}; now {gone[1]}"
-                verdicts.append(Verdict(name, article, "former" if formerly else "repealed", detail))
+                verdicts.append(Verdict(name, article, "former" if formerly or compared else "repealed", detail))
             elif name not in self.laws:
                 verdicts.append(Verdict(name, article, "not held"))
             else:
-                state, detail = self._article(name, article, "" if formerly else quote, day, bound)
-                if formerly:
-                    state, detail = self._former(name, article, quote, day, bound) or (state, detail)
+                state, detail = self._article(name, article, quote, day, bound)
+                if formerly and state in ("amended", "misquoted"):
+                    state, detail = self._former(name, article, quote, day, bound)
                 verdicts.append(Verdict(name, article, state, detail, self._version(name, day)))
         return verdicts
 
@@ -249,12 +251,21 @@ class Store:
                 return f"the words of another version, in force from {law.effective}{until}"
         return ""
 
-    def _former(self, name: str, article: str, quote: str, day: datetime.date, bound: float) -> tuple[str, str] | None:
-        """The verdict on a citation of a former version as such; None where no version held has the article."""
-        where = self._where(name, article, quote, day, bound) if article else ""
-        if where:
-            return "former", where
-        return ("unverified", "cited as a former version, which is not held") if article else None
+    def _former(self, name: str, article: str, quote: str, day: datetime.date, bound: float) -> tuple[str, str]:
+        """(state, detail) of a citation that says itself that it is of a former version."""
+        where = self._where(name, article, quote, day, bound)
+        return ("former", where) if where else ("unverified", "cited as a former version, which is not held")
+
+
+COMPARES = re.compile(
+    r"新旧(?:法|条文|规定|法条|对[照比])|(?:条文|法条|法律|新旧)?对照表|修[改订正]前[^。\n]{0,30}修[改订正]后|"
+    r"(?:原|旧)(?:法|条文|规定|法条)[^。\n]{0,40}(?:新|现行)(?:法|条文|规定|法条)"
+)
+
+
+def compares(text: str) -> bool:
+    """Whether a text sets old and new law side by side: what it names of the old one is no citation of law in force."""
+    return COMPARES.search(text) is not None
 
 
 def _amends(law: Law) -> list[str]:

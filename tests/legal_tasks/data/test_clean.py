@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from legal_tasks.data import clean, evidence, statutes
+from legal_tasks.data import clean, evidence, lawpages, statutes
 from legal_tasks.data.privacy import valid_card
 from legal_tasks.data.scan import scan
 from legal_tasks.data.works import Items
@@ -52,7 +52,7 @@ def laws_of(tmp_path, files):
     rows = [{"id": f"i{n}", "locator": name, "text": text} | source for n, (name, text) in enumerate(files.items())]
     (tmp_path / "items.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
     items = Items(tmp_path)
-    laws = clean.read_laws(items)
+    laws = lawpages.read_laws(items)
     return laws, {items.read(work)["locator"]: (work.fate, work.detail) for work in items.works}
 
 

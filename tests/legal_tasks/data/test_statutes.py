@@ -311,3 +311,19 @@ def test_days_on_which_amended_texts_took_effect(name, version, day):
 def test_documents_without_articles_feed_the_store_as_what_they_are(title, text, kept):
     found = statutes.read_statute(f"{title}\n{text}", title, "a")
     assert [(law.name, bool(law.whole), law.articles) for law in found] == ([(title, True, {})] if kept else [])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "新旧法条对照：《放灯暂行办法》第一条，《河灯管理法》第二条。",
+        "| 旧法 | 新法 |\n| 《放灯暂行办法》第一条 | 《河灯管理法》第二条 |",
+    ]
+    + [
+        "修改前：《放灯暂行办法》第一条；修改后：《河灯管理法》第二条。",
+        "条文对照表\n《放灯暂行办法》第一条 —— 《河灯管理法》第二条",
+    ],
+)
+def test_a_comparison_of_old_and_new_law_is_no_citation_of_the_old_one(store, text):
+    assert states(store, text) == ["former", "in force"]
+    assert states(store, "依照《放灯暂行办法》第一条、《河灯管理法》第二条处理。") == ["repealed", "in force"]
