@@ -33,7 +33,7 @@ def _ends(line: Line) -> bool:
 def _is_chapter(body: list[Line], place: int) -> bool:
     """Whether a line is the heading of a chapter: 第二章 罚则. Without a blank behind 章 it must stand behind a sentence."""
     line, before = body[place], body[place - 1]
-    if not lawtitle.is_structure(line.text) or len(line.text) >= 40:
+    if not lawtitle.is_structure(line.text) or len(line.text) >= 40 or "，" in line.text:
         return False
     alone = re.fullmatch(
         rf"第{BLANKS}*{SPACED}{BLANKS}*(?:编|分编|章|节)(?:{BLANKS}+[^，。；：]{{1,30}})?|[总分附罚]{BLANKS}*则", line.text
@@ -64,6 +64,9 @@ def without_foot(parts: list[str]) -> tuple[list[str], list[str]]:
 def _untitled(body: list[Line]) -> list[Line]:
     """Without last lines that are the title of the chapter after it: short, no sentence, behind the end of one."""
     keep = len(body)
+    if keep > 1 and BRACKETED.fullmatch(body[-1].text) and body[-2].text.endswith("。"):
+        keep -= 1
+        return body[:keep]
     while keep > 1 and len(body) - keep < 3 and _may_head(body[:keep]):
         keep -= 1
     if keep == len(body) or not body[keep - 1].text or body[keep - 1].text[-1] not in "。；）":
@@ -91,6 +94,7 @@ def width(found: Sequence[Line]) -> int:
     return lengths[int(0.9 * len(lengths))] if len(lengths) >= 5 else 0
 
 
+BRACKETED = re.compile(r"[（(【\[〔［][^（）()【】。；，]{2,12}[)）】\]〕］]")  # an article's heading on a line of its own
 CHAPTER_ITEM = re.compile(r"([（(]?)[一二三四五六七八九十]+[）)、]")
 ITEM = re.compile(r"[（(][一二三四五六七八九十\d]+[）)]|[一二三四五六七八九十]+、|\d+[.．、]|[①-⑳]")
 

@@ -11,7 +11,7 @@ from legal_tasks.data.lawlines import CLOSED, Line
 from legal_tasks.data.numerals import NUMBER, to_number
 
 BLANKS = "[ \t　\xa0]"
-DIGIT = NUMBER[: NUMBER.index("]") + 1]
+DIGIT = NUMBER[: NUMBER.index("]")] + "壹贰叁肆伍陆柒捌玖拾佰仟廿]"
 SPACED = rf"{DIGIT}(?:{BLANKS}*{DIGIT})*"
 OPEN, SHUT = r"\[【［〔(（〈<「『{《", r"\]】］〕)）〉>」』}》"
 HEAD = re.compile(
@@ -31,6 +31,7 @@ CITING = re.compile(
     r"(?:法|条例|办法|规定|细则|解释|规则|章程|决定|法典))$"
 )
 MOST = 20_000  # places that may begin an article in one text; more is no law
+BEHIND_ANNEX = 2.5  # what it costs that an article stands behind 附件
 WINDOW = 60  # of which so many may stand between two that follow each other
 SHORT = 45  # characters of an entry of a table of contents
 
@@ -134,11 +135,13 @@ def _context(found: Sequence[Line], number: int, line: Line) -> float:
 def chain(marks: Sequence[Mark], found: Sequence[Line]) -> list[list[Mark]]:
     """The articles, a list for each law or table of contents: the choice of marks whose numbers go on with the least harm."""
     best, before = list[float](), list[int]()
-    starts = _starts(marks, found)
+    starts, annexes = _starts(marks, found), _annexes(marks, found)
     for place, mark in enumerate(marks):
         score, previous = -(0.0 if mark.main == 1 else 0.5), -1
         for other in range(max(0, place - WINDOW), place):
             cost = _step(marks[other], mark, starts[place])
+            if cost is not None and marks[other].line < annexes[place] and mark.main != 1:
+                cost += BEHIND_ANNEX
             if cost is not None and best[other] - cost > score:
                 score, previous = best[other] - cost, other
         best.append(score + mark.weight)
@@ -186,6 +189,17 @@ def _starts(marks: Sequence[Mark], found: Sequence[Line]) -> list[float]:
         costs.append(0.3 if told else 1.2)
         last = mark.line if not mark.inline else last
     return costs
+
+
+def _annexes(marks: Sequence[Mark], found: Sequence[Line]) -> list[int]:
+    """The line of the last 附件 before each mark; -1 where there is none."""
+    lines, annex, place = list[int](), -1, 0
+    for mark in marks:
+        for number in range(place, mark.line):
+            annex = number if lawtitle.ANNEX.match(found[number].text) else annex
+        place = mark.line
+        lines.append(annex)
+    return lines
 
 
 def without_contents(found: Sequence[Line], chains: list[list[Mark]]) -> list[tuple[list[Mark], set[int]]]:

@@ -9,6 +9,9 @@ from typing import Any
 from legal_tasks.data import formats, lawtext, lawtitle, statutes
 from legal_tasks.data.works import Items, Work
 
+TITLES = ("title", "law", "name", "标题", "名称", "法规名称", "法律名称", "法律")
+BODIES = ("content", "text", "body", "正文", "内容", "全文", "条文", "法条内容")
+
 
 def read_laws(items: Items) -> list[statutes.Law]:
     """Parse the statutes; their items become reference, or are set aside as pages without articles.
@@ -50,8 +53,21 @@ def read_laws(items: Items) -> list[statutes.Law]:
 
 def _pages(items: Items) -> Iterator[tuple[Work, dict[str, Any]]]:
     for work in items.works:
-        if work.kind == "statute" and "text" in (item := items.read(work)):
-            yield work, item
+        if work.kind == "statute":
+            item = items.read(work)
+            if "text" not in item:  # a question with its answer is no law, whatever its source is
+                item |= {"text": "" if formats.from_fields(item) else text_of(item["fields"])}
+            if item["text"]:
+                yield work, item
+
+
+def text_of(fields: dict[str, Any]) -> str:
+    """A law that stands in a mapping, its title above its text; "" where no key of TITLES or BODIES holds a text."""
+    held = {str(key).strip().lower(): value for key, value in fields.items() if isinstance(value, str) and value.strip()}
+    bodies = [held[key] for key in BODIES if key in held]
+    titles = [held[key] for key in TITLES if key in held]
+    numbers = [held[key] for key in ("article", "条", "条号", "条文序号") if key in held]
+    return "\n".join([*titles[:1], "　".join([*numbers[:1], bodies[0]])]) if bodies else ""
 
 
 def _heads(items: Items) -> dict[tuple[str, str], tuple[str, str]]:

@@ -156,3 +156,15 @@ def test_the_evidence_of_a_text_rule_is_its_place():
     assert "问问" in shown["off_domain"] and shown["too_long"] == "229 characters"
     record.output = "应当依法处理此事。" * 9
     assert evidence.of_text("repeated", record) == "“应当依法处理此事” stands 9 times"
+
+
+def test_a_law_in_a_mapping_or_one_article_a_row(tmp_path):
+    rows = [{"title": "灯会条例", "content": "第一条　为了规范灯会。\n第二条　本条例自2024年3月1日起施行。"}]
+    rows += [{"法律名称": "集市办法", "条号": f"第{n}条", "内容": "集市应当备案。"} for n in "一二三"] + [{"备注": "无"}]
+    frame = {"kind": "statute", "source": "s", "licence": "own", "format": "json"}
+    lines = [{"id": f"i{n}", "locator": f"a.json#[{n}]", "fields": row} | frame for n, row in enumerate(rows)]
+    (tmp_path / "items.jsonl").write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), "utf-8")
+    items = Items(tmp_path)
+    laws = lawpages.read_laws(items)
+    assert [(law.name, list(law.articles)) for law in laws] == [("灯会条例", ["1", "2"]), *(("集市办法", [n]) for n in "123")]
+    assert [work.fate for work in items.works] == ["reference"] * 4 + [""]

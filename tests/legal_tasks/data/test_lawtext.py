@@ -389,3 +389,19 @@ def test_lines_and_titles_one_by_one():
         map(lawtitle.is_title, ["第一章 总则", "目录", "附则", "中华人民共和国主席令", "第8号", "司法解释", "2024年4月1日通过"])
     )
     assert all(map(lawtitle.is_title, ["民法总则", "刑法", "灯会条例（2024年修订）", "关于灯会的解答", "灯会标准"]))
+
+
+@pytest.mark.parametrize("form", ["（{h}）\n第{c}条　{t}\n", "【{h}】\n第{c}条　{t}\n\n"])
+def test_a_heading_above_its_article_is_not_the_end_of_the_one_before(form):
+    check(f"{TITLE}\n\n" + written(form))
+
+
+def test_what_an_annex_quotes_is_no_article():
+    text = f"{TITLE}\n{written()}\n附件：相关条文\n《灯典》\n第二百六十四条　甲。\n第二百六十六条　乙。\n"
+    assert "第二百六十四条" in check(text).annex
+
+
+def test_other_digits_and_characters():
+    assert list(lawtext.read("灯会条例\n第壹条　甲。\n第贰条 乙。\n第叁条 丙。\n")[0].articles) == ["1", "2", "3"]
+    [part] = lawtext.read("雲州市燈會條例\n第一條　甲。\n第二條　乙。\n")
+    assert part.title == "雲州市燈會條例" and list(part.articles) == ["1", "2"]
