@@ -18,20 +18,22 @@ HEAD_STARTS = re.compile(rf"({DAY})\s*(?:起)?\s*(?:施行|生效|实施)")
 PASSED = re.compile(r"(?:公布|发布|通过|颁布|批准)之日起\s*(?:施行|生效|实施|执行)")
 OWN = re.compile(r"(?:^|[，,：:（(\s]|本[^，。；《》]{0,20}|修[正订]|通过|公布|发布|现予.{0,6})$")  # what stands before 自…起施行
 GONE = re.compile(rf"({DAY})\s*起?\s*(?:废止|失效)")
-NOTE = r"(?:[（(][^（）()《》]{0,60}[）)]|〔[^〔〕《》]{0,40}〕)?"
-NAME = rf"《[^《》]+(?:《[^《》]*》[^《》]*)*》{NOTE}"
+NOTE = r"(?:[（(][^（）()《》\n]{0,60}[）)]|〔[^〔〕《》\n]{0,40}〕)?"
+NAME = rf"《[^《》]{{1,120}}(?:《[^《》]{{1,80}}》[^《》]{{0,80}}){{0,3}}》{NOTE}"
 ISSUED = r"(?:[^《》。；\n]{0,60}?(?:发布|公布|颁布|印发|批准|通过|颁发|制定|下发)的)?"
-ITEM = r"(?:\n|[（(]?[一二三四五六七八九十\d]{1,3}[）).、．]|[；;])*"
+ITEM = r"(?:[（(]?[一二三四五六七八九十\d]{1,3}[）).、．]\s{0,3})?"
+AND = r"[，、,；;和及以与\s]{0,6}"
 HOW = r"(?:同时|即行|随之|相应|一并|予以|自行|自[^。《》]{2,20}起)(?:予以|即行)?"
-ENDS = re.compile(rf"((?:[，、,；和及以与]*{ITEM}{ISSUED}{NAME})+)[^。《》\n]{{0,30}}?{HOW}(?:废止|失效|停止(?:执行|适用))")
+NAMES = rf"(?:{AND}{ITEM}{ISSUED}{NAME})+"
+ENDS = re.compile(rf"({NAMES})[^。《》\n]{{0,30}}?{HOW}(?:废止|失效|停止(?:执行|适用))")
 SINCE_ENDS = re.compile(
-    rf"(?:(?:施行|生效|公布|发布|实施)(?:之日起|后|以后)|之日起)[，,]?((?:[、和及以与]*{ISSUED}{NAME})+)(?:同时|即行|予以)?(?:废止|失效)(?![前后的之时])"
+    rf"(?:(?:施行|生效|公布|发布|实施)(?:之日起|后|以后)|之日起)[，,]?({NAMES})(?:同时|即行|予以)?(?:废止|失效)(?![前后的之时])"
 )
-LISTED = rf"((?:[、；;,，。\s]*{ITEM}{ISSUED}{NAME}[^《》\n。；;]{{0,40}})+)"
 LIST_ENDS = re.compile(
-    rf"(?:(?:废止|失效)(?:下列|以下|的?如下|的)[^《》。]{{0,40}}|(?:下列|以下)[^《》。]{{0,20}}(?:废止|失效))[:：]{LISTED}"
+    rf"(?:(?:废止|失效)(?:下列|以下|的?如下|的)[^《》。]{{0,40}}|(?:下列|以下)[^《》。]{{0,20}}(?:废止|失效))[:：]"
+    rf"((?:[。]?{AND}{ITEM}{ISSUED}{NAME}[^《》\n。；;]{{0,40}})+)"
 )
-DIRECT_ENDS = re.compile(rf"(?:同时|现|予以|决定)废止((?:[、和及以与]*{ISSUED}{NAME})+)")
+DIRECT_ENDS = re.compile(rf"(?:同时|现|予以|决定)废止({NAMES})")
 
 
 JUDGED = re.compile(rf"(?m)^[ \t　]*({DAY})[ \t　]*$")
@@ -104,6 +106,22 @@ def repealed(text: str) -> Iterator[str]:
     for pattern in (ENDS, SINCE_ENDS, LIST_ENDS, DIRECT_ENDS):
         for found in pattern.finditer(text) if re.search("废止|失效|停止", text) else ():
             yield from outermost(found[1])
+
+
+LINE = re.compile(
+    rf"(?m)^[ \t　|]{{0,8}}[（(]?(?:\d{{1,3}}|[一二三四五六七八九十]{{1,3}})[）).、．| \t　]{{1,4}}"
+    rf"([^\n|《》]{{7,120}}?)[ \t　]{{0,4}}{NOTE}[ \t　;；。]{{0,4}}(?:$|\|)"
+)
+DOCUMENT = re.compile(
+    r"(?:法|条例|规定|办法|细则|规则|解释|决定|意见|批复|通知|解答|答复|复函|纪要|函)(?:[（(][^（）()]{1,12}[）)])?$"
+)
+
+
+def listed(text: str) -> Iterator[str]:
+    """The names without 《》 in the numbered lines of a list of what a decision ends, each before the brackets of its number."""
+    for found in LINE.finditer(text):
+        if len(found[1]) > 6 and DOCUMENT.search(found[1]):
+            yield found[1].strip()
 
 
 def outermost(text: str) -> Iterator[str]:

@@ -29,6 +29,7 @@ OFFICIAL = re.compile(
     rf"{ARTICLELESS.pattern}|(?:规定|办法|方案|条例|规范|指引|准则|要点|措施|规程|细则|规则|目录|清单){BRACKETS}"
 )
 NUMBERED = re.compile(r"(?m)^[\s　#*]*(?:[一二三四五六七八九十]+、|[（(][一二三四五六七八九十]+[)）]|\d{1,2}[、.．])")
+REPEALS = re.compile(r"(?:废止|失效|清理)[^《》]{0,30}(?:决定|公告|目录|通知|命令|令)")  # a document that lists what it ends
 HEAD = 400  # characters of a document in which its own days stand
 SHORTEST_WHOLE, SHORTEST_REPLY = 150, 60  # characters of a document that is kept whole
 LABELS = {"in force": "现行有效", "amended": "已修改", "repealed": "已废止", "not yet in force": "尚未生效"}
@@ -337,7 +338,10 @@ def parse_document(text: str, title: str, item: str, hint: str = "") -> Law | No
     since = lawdates.first_day(text[:1500], [text])
     day = max(lawdates.decided(text[:1500]) + lawdates.days(hint), default="") or since
     starts = lawdates.amended_day(text[:HEAD])
-    return Law(short_name(title), day, max(day, since, starts), item, whole=text, since=since, first=since)
+    law = Law(short_name(title), day, max(day, since, starts), item, whole=text, since=since, first=since)
+    names = [*lawdates.repealed(text), *(lawdates.listed(text) if REPEALS.search(title) else ())]
+    law.repeals = list(dict.fromkeys(map(short_name, names)))
+    return law
 
 
 def part_names(alike: list[tuple[Law, str]]) -> None:

@@ -327,3 +327,14 @@ def test_documents_without_articles_feed_the_store_as_what_they_are(title, text,
 def test_a_comparison_of_old_and_new_law_is_no_citation_of_the_old_one(store, text):
     assert states(store, text) == ["former", "in force"]
     assert states(store, "依照《放灯暂行办法》第一条、《河灯管理法》第二条处理。") == ["repealed", "in force"]
+
+
+def test_a_decisions_list_of_repealed_interpretations_is_read_through_their_numbers():
+    text = (
+        "最高人民法院关于废止部分灯会司法解释的决定\n（法释〔2020〕99号）\n2020年12月23日通过\n为了适应灯会的发展，最高人民法院决定废止下列司法解释：\n"
+        "1.《最高人民法院关于审理灯会案件的解释》（法释〔2001〕33号）\n2.《关于灯芯的批复》（法复〔1996〕1号）\n"
+        "3. 最高人民法院关于灯油案件如何处理的批复（法释〔1998〕12号）\n本决定自2021年1月1日起施行。\n"
+    )
+    held = statutes.Store(statutes.read_statute(text, "最高人民法院关于废止部分灯会司法解释的决定", "a"))
+    for name in ("最高人民法院关于审理灯会案件的解释", "关于灯芯的批复", "最高人民法院关于灯油案件如何处理的批复"):
+        assert held.ended[name] == ("2021-01-01", "最高人民法院关于废止部分灯会司法解释的决定")
