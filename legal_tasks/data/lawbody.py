@@ -51,8 +51,9 @@ def _is_note(body: list[Line], place: int) -> bool:
 
 def without_foot(parts: list[str]) -> tuple[list[str], list[str]]:
     """(paragraphs, what stands behind 自…起施行 and is no text of a law: a date, a signature, a footer, a table's title)."""
+    said = ""
     for place in range(1, len(parts)):
-        said, part = "".join(parts[:place]), parts[place]
+        said, part = (said + parts[place - 1])[-300:], parts[place]
         closing = re.search(r"(?:施行|废止|失效|执行)。?$|(?:施行|废止|失效|执行)[。].{0,200}。$", said)
         if FOOT.match(part) or (
             closing and part[-1] not in "。；：;:，、》”）)" and not re.match(r"[（(《\d一二三四五六七八九十]+", part)
@@ -101,20 +102,16 @@ ITEM = re.compile(r"[（(][一二三四五六七八九十\d]+[）)]|[一二三�
 
 def paragraphs(body: list[Line], width: int) -> list[str]:
     """The paragraphs; lines that a page's width or end broke are joined."""
-    parts = list[str]()
+    parts = list[list[str]]()
     before: Line | None = None
     for number, line in enumerate(line for line in body if line.text):
         if before is not None and _goes_on(before, line, width, number == 1):
-            glue = (
-                " "
-                if parts[-1][-1].isascii() and parts[-1][-1].isalnum() and line.text[0].isascii() and line.text[0].isalnum()
-                else ""
-            )
-            parts[-1] += glue + line.text
+            words = before.text[-1] + line.text[0]
+            parts[-1] += [" ", line.text] if words.isascii() and words.isalnum() else [line.text]
         else:
-            parts.append(line.text)
+            parts.append([line.text])
         before = line
-    return parts
+    return ["".join(part) for part in parts]
 
 
 def _goes_on(before: Line, line: Line, width: int, first: bool) -> bool:

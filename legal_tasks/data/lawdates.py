@@ -24,14 +24,14 @@ ISSUED = r"(?:[^《》。；\n]{0,60}?(?:发布|公布|颁布|印发|批准|通�
 ITEM = r"(?:[（(]?[一二三四五六七八九十\d]{1,3}[）).、．]\s{0,3})?"
 AND = r"[，、,；;和及以与\s]{0,6}"
 HOW = r"(?:同时|即行|随之|相应|一并|予以|自行|自[^。《》]{2,20}起)(?:予以|即行)?"
-NAMES = rf"(?:{AND}{ITEM}{ISSUED}{NAME})+"
+NAMES = rf"(?:{AND}{ITEM}{ISSUED}{NAME}){{1,60}}"
 ENDS = re.compile(rf"({NAMES})[^。《》\n]{{0,30}}?{HOW}(?:废止|失效|停止(?:执行|适用))")
 SINCE_ENDS = re.compile(
     rf"(?:(?:施行|生效|公布|发布|实施)(?:之日起|后|以后)|之日起)[，,]?({NAMES})(?:同时|即行|予以)?(?:废止|失效)(?![前后的之时])"
 )
 LIST_ENDS = re.compile(
     rf"(?:(?:废止|失效)(?:下列|以下|的?如下|的)[^《》。]{{0,40}}|(?:下列|以下)[^《》。]{{0,20}}(?:废止|失效))[:：]"
-    rf"((?:[。]?{AND}{ITEM}{ISSUED}{NAME}[^《》\n。；;]{{0,40}})+)"
+    rf"((?:[。]?{AND}{ITEM}{ISSUED}{NAME}[^《》\n。；;]{{0,40}}){{1,300}})"
 )
 DIRECT_ENDS = re.compile(rf"(?:同时|现|予以|决定)废止({NAMES})")
 
@@ -80,7 +80,7 @@ def first_day(head: str, articles: Iterable[str]) -> str:
     """The day from which the law has been in force, as its last articles (or the lines above it) say; "" where they do not."""
     for text in [*reversed(list(articles)), head]:
         for found in STARTS.finditer(text):
-            before = re.split("[。；\n]", text[: found.start()])[-1]
+            before = re.split("[。；\n]", text[max(0, found.start() - 80) : found.start()])[-1]
             if OWN.search(before) and not re.search(r"第[^，。；]{1,12}[条章款项]", before):
                 return iso(DATE.search(found[1]))
     return ""
@@ -90,7 +90,7 @@ def amended_day(head: str, first: bool = False) -> str:
     """The last (or first) day of entry into force that the lines above a law name, "" where they name none."""
     found = [iso(DATE.search(one[1])) for one in HEAD_STARTS.finditer(STARTS.sub("", head))]
     for one in STARTS.finditer(head):
-        if OWN.search(re.split("[。；\n]", head[: one.start()])[-1]):
+        if OWN.search(re.split("[。；\n]", head[max(0, one.start() - 80) : one.start()])[-1]):
             found.append(iso(DATE.search(one[1])))
     return (min if first else max)(found, default="")
 

@@ -80,7 +80,8 @@ def _line(raw: str) -> Line | None:
 
 
 def is_page_number(text: str) -> bool:
-    return PAGE_NUMBER.fullmatch(text.translate(FULL_WIDTH)) is not None and bool(re.search(r"\d|页", text.translate(FULL_WIDTH)))
+    plain = text.translate(FULL_WIDTH) if len(text) <= LONGEST_HEADER else ""
+    return bool(plain) and PAGE_NUMBER.fullmatch(plain) is not None and bool(re.search(r"\d|页", plain))
 
 
 def _without_pages(found: list[Line]) -> list[Line]:
@@ -125,7 +126,7 @@ def _splits(found: list[Line], first: int, last: int) -> bool:
 
 def _key(text: str) -> str:
     """A running header without its page number."""
-    return AT_AN_END.sub("", text.translate(FULL_WIDTH)).strip()
+    return text if len(text) > 2 * LONGEST_HEADER else AT_AN_END.sub("", text.translate(FULL_WIDTH)).strip()
 
 
 def _running(found: list[Line], numbers: set[int]) -> set[int]:
@@ -138,15 +139,15 @@ def _running(found: list[Line], numbers: set[int]) -> set[int]:
         if counts[key] > 1 and not line.level and key and len(key) <= LONGEST_HEADER and key[-1] not in "。；：，、;:,":
             if not ARTICLE_LIKE.match(line.text) and not re.match(r"[(（]?[一二三四五六七八九十\d]+[)）、.]", key):
                 places[key].append(place)
-    gone = set[int]()
     heads = {place for some in places.values() for place in some}
+    gone, kept, above = set[int](), heads | numbers, set(keys[:first])
     for key, some in places.items():
         edges = [place for place in some if _at_an_edge(found, place, numbers) or keys[place] != found[place].text]
         inner = [place for place in some if place > first]
-        is_title = some[0] < first and key in keys[:first]
+        is_title = some[0] < first and key in above
         often = len(edges) * 2 >= len(inner) and len(edges) > (0 if is_title else 1)
         if often or (is_title and NAMED.search(key)):
-            gone.update(place for place in inner if not _begins_a_law(found, place, heads | numbers))
+            gone.update(place for place in inner if not _begins_a_law(found, place, kept))
     return gone
 
 

@@ -18,7 +18,7 @@ HEAD = re.compile(
     rf"(?P<open>[{OPEN}])?{BLANKS}*第{BLANKS}*(?P<n>{SPACED}){BLANKS}*(?:之{BLANKS}*(?P<early>{SPACED}){BLANKS}*)?[条條]"
     rf"(?:{BLANKS}*之{BLANKS}*(?P<late>{NUMBER}))?{BLANKS}*(?P<shut>[{SHUT}])?(?P<between>[ \t　\xa0:：.．。、,，]*)"
 )
-INLINE = re.compile(rf"(?<=[。；）)”！？]){BLANKS}*(?=第{BLANKS}*{SPACED}{BLANKS}*[条條])")
+INLINE = re.compile(rf"(?<=[。；）)”！？]){BLANKS}{{0,4}}(?=第{BLANKS}*{SPACED}{BLANKS}*[条條])")
 # What stands behind a reference within a sentence, and before it.
 CITES = re.compile(
     rf"的(?!士)|之?规定|之(?!{NUMBER})|第{BLANKS}*(?:{SPACED}){BLANKS}*[款项条目]|所(?:列|规定|称|指|述)|中的|[)）】\]》”]|"
@@ -30,6 +30,7 @@ CITING = re.compile(
     r"(?:本|该|依照[^。；]{1,30}|依据[^。；]{1,30}|根据[^。；]{1,30}|按照[^。；]{1,30}|违反[^。；]{1,30}|适用[^。；]{1,30})"
     r"(?:法|条例|办法|规定|细则|解释|规则|章程|决定|法典))$"
 )
+LONGEST_LINE = 3_000  # characters of a line in the middle of which articles are looked for; read() breaks longer ones
 MOST = 20_000  # places that may begin an article in one text; more is no law
 BEHIND_ANNEX = 2.5  # what it costs that an article stands behind 附件
 WINDOW = 60  # of which so many may stand between two that follow each other
@@ -63,7 +64,7 @@ def marks_of(found: Sequence[Line]) -> list[Mark]:
                 mark.weight -= 2.5
             if mark and mark.weight > -1.5:
                 marks.append(mark)
-        for place in INLINE.finditer(line.text):
+        for place in INLINE.finditer(line.text) if len(line.text) <= LONGEST_LINE else ():
             head = HEAD.match(line.text, place.end())
             if head and not _in_quotation(line.text, place.end()) and not (quoted and "”" in line.text[place.end() :]):
                 main, extra = _number(head)
@@ -125,7 +126,7 @@ def _context(found: Sequence[Line], number: int, line: Line) -> float:
     if before.text[-1] in "。；：！？:;!?" or lawtitle.is_structure(before.text):
         return bonus + 0.3
     title = lawtitle.is_title(before.text) and not re.search("[本该]", before.text)
-    if CITING.search(before.text) and not title:
+    if CITING.search(before.text[-80:]) and not title:
         return bonus - (1.0 if line.blank or line.marked else 2.4)
     if line.blank or title or HEAD.match(before.text) or before.text[-1] in CLOSED:
         return bonus + (0.3 if line.blank else 0.0)
@@ -206,7 +207,7 @@ def without_contents(found: Sequence[Line], chains: list[list[Mark]]) -> list[tu
     """[(a law's marks, lines of tables of contents above it)]."""
     kept, gone = list[tuple[list[Mark], set[int]]](), set[int]()
     for number, one in enumerate(chains):
-        if _is_contents(found, one, [other for place, other in enumerate(chains) if place != number]):
+        if _is_contents(found, one, chains[max(0, number - 2) : number] + chains[number + 1 : number + 3]):
             gone |= {mark.line for mark in one}
         else:
             kept.append((one, gone))

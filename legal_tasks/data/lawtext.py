@@ -15,7 +15,7 @@ from legal_tasks.data.lawlines import Line, lines
 from legal_tasks.data.lawmarks import BLANKS, SPACED, Mark, chain, marks_of, without_contents
 
 GLUED = re.compile(
-    rf"(?<=[\s　。；）)”！？]){BLANKS}*(?=第{BLANKS}*{SPACED}{BLANKS}*(?:[编章节](?=[\s　])|[条條]))|(?=目[ 　]*录[\s　]+第)"
+    rf"(?<=[\s　。；）)”！？])(?=第{BLANKS}*{SPACED}{BLANKS}*(?:[编章节](?=[\s　])|[条條]))|(?=目[ 　]{{0,4}}录[\s　]{{1,4}}第)"
 )
 FIRST = re.compile(r"^([^。；\n]{3,90}?(?:法|条例|规定|办法|细则|规则|解释)[^。；\n第]{0,20})(?=第[一1１]条)")
 
