@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
-from legal_tasks.data.citing import Citation, bare_names, citations, repeals, short_name
+from legal_tasks.data.citing import UNREADABLE, Citation, bare_names, citations, repeals, short_name
 from legal_tasks.data.numerals import NUMBER, article_name, to_number
 from legal_tasks.data.quotations import fits
 
@@ -178,7 +178,8 @@ class Store:
     def judge_found(self, found: Iterable[Citation], day: datetime.date, bound: float = 0.6) -> list[Verdict]:
         """The same of what `citations` found."""
         verdicts = []
-        for name, article, quote, formerly in found:
+        for cited, article, quote, formerly in found:
+            name = self.bare.resolve(cited)
             gone = self.repealed(name, day)
             if gone:
                 detail = f"since {gone[0]}; now {gone[1]}"
@@ -199,6 +200,8 @@ class Store:
         versions = self.texts(name, article)
         if not article:
             return "in force", ""
+        if article == UNREADABLE:
+            return "no such article", "its number cannot be read"
         if not held and not _complete(current, article):
             return "unverified", "only a part of the law is held"
         if not held:
