@@ -11,7 +11,6 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-import re
 import sys
 import time
 from collections import Counter, defaultdict
@@ -35,6 +34,7 @@ from legal_tasks.data import (
     statutes,
     subjects,
 )
+from legal_tasks.data.lawnames import Names
 from legal_tasks.data.memory import Memory
 from legal_tasks.data.variants import is_slipped, is_variant
 from legal_tasks.data.works import Drafts, Items, Work, opened, parts
@@ -283,7 +283,7 @@ def finished(
     memory: Memory,
     personal: Counter[str],
     hits: Counter[str],
-    bare: re.Pattern[str],
+    bare: Names,
 ) -> Iterator[Record]:
     """The used item's records as they are trained on: masked, with their provenance. Where something is left, none."""
     records, origin = drafts.read(work)
@@ -303,10 +303,10 @@ def finished(
         yield record
 
 
-def add_subject(record: Record, bare: re.Pattern[str]) -> None:
+def add_subject(record: Record, bare: Names) -> None:
     """Note in the record's provenance which laws it cites and what it is about."""
     text = "\n".join(parts(record))
-    cited = [(law, article) for law, article, _, _ in statutes.citations(text, bare)]
+    cited = [(bare.resolve(law), article) for law, article, _, _ in statutes.citations(text, bare)]
     laws, subject = subjects.describe(cited, text, record.category)
     record.provenance |= {"laws": laws, "subject": subject}
 

@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from legal_tasks.data import lawdates, lawtext
-from legal_tasks.data.citing import Citation, bare_names, citations, repeals, short_name
+from legal_tasks.data.citing import UNREADABLE, Citation, bare_names, citations, repeals, short_name
 from legal_tasks.data.numerals import article_name, numeral
 from legal_tasks.data.quotations import fits
 
@@ -197,7 +197,8 @@ class Store:
     ) -> list[Verdict]:
         """The same of what `citations` found; `compared`: in a text that sets old and new law side by side."""
         verdicts = []
-        for name, article, quote, formerly in found:
+        for cited, article, quote, formerly in found:
+            name = self.bare.resolve(cited)
             gone = self.repealed(name, day)
             if gone:
                 detail = f"since {gone[0]}; now {gone[1]}"
@@ -223,6 +224,8 @@ class Store:
         versions = self.texts(name, article)
         if not article:
             return "in force", ""
+        if article == UNREADABLE:
+            return "no such article", "its number cannot be read"
         if not held and not _complete(current, article):
             return "unverified", "only a part of the law is held"
         if not held:

@@ -62,7 +62,7 @@ def of_law(name: str, article: str = "") -> str:
     """
     known = table()
     if name == "民法典":
-        number = int(article.split("-")[0]) if article else 1
+        number = max(1, int(article.split("-")[0] or 0))  # "0" could not be read, "" is the code as a whole
         return [subject for first, subject in known.books if first <= number][-1]
     if name in known.laws:
         return known.laws[name]
@@ -94,7 +94,7 @@ def describe(cited: Iterable[tuple[str, str]], text: str, kind: str = "") -> tup
             continue
         laws[law] += 1
         subject = of_law(law, article)
-        if subject != OTHER and (article or law != "民法典"):
+        if subject != OTHER and (article not in ("", "0") or law != "民法典"):
             votes[subject] += 1
     named = [law for law, _ in sorted(laws.items(), key=lambda pair: (-pair[1], pair[0]))][:MOST_LAWS]
     if kind == "case" and "被告人" in text:

@@ -68,3 +68,9 @@ def test_real_laws_have_the_branch_of_the_folder_that_a_public_collection_put_th
             right += found == folder
             wrong += [(folder, name, found)] if found != folder else []
     assert right + len(wrong) >= 60 and right / (right + len(wrong)) >= 0.9, wrong
+
+
+def test_an_article_whose_number_cannot_be_read_is_no_article():
+    cited = [(law, article) for law, article, *_ in statutes.citations("根据《民法典》第一千零六四条")]
+    assert cited == [("民法典", "0")] and subjects.of_law("民法典", "0") == subjects.of_law("民法典")
+    assert subjects.describe([*cited, ("劳动法", "50")], "")[1] == subjects.of_law("劳动法")
