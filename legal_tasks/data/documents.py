@@ -17,7 +17,6 @@ from typing import Any, BinaryIO
 from legal_tasks.data import costs
 
 LONGEST = 5_000_000  # characters of one item; a longer one is no document
-MOST_COLUMNS = 10_000  # of a table in a DOCX; Word itself makes 63
 PARQUET_ROWS = 1_000  # rows that are in memory at once
 
 
@@ -25,7 +24,7 @@ class Unreadable(Exception):
     """The bytes are no text, or no whole file of their format; the message says why."""
 
 
-class _Joined:
+class Joined:
     """Lines that become one text; TooCostly (too_long) as soon as they are more than LONGEST characters."""
 
     def __init__(self) -> None:
@@ -40,37 +39,13 @@ class _Joined:
 
 
 def docx(file: BinaryIO, size: int) -> Iterator[str]:
-    """Paragraphs and table rows in their order; headings keep a # before them."""
-    import docx
+    """Paragraphs and table rows in their order (word.py); headings keep a # before them."""
+    from legal_tasks.data import word
 
     with zipfile.ZipFile(file) as archive:
         # A directory that lies is met by the bound of memory.
         costs.check_expansion(sum(entry.file_size for entry in archive.infolist()), size, "the parts of the DOCX")
-    lines, heads = _Joined(), dict[Any, str]()
-    for part in docx.Document(file).iter_inner_content():
-        if hasattr(part, "rows"):
-            for row in part.rows:
-                lines.add(_row(row))
-        else:
-            text = part.text
-            lines.add(_head(part, heads) + text if text.strip() else text)
-    yield "\n".join(lines.parts)
-
-
-def _row(row: Any) -> str:
-    columns = sum(cell.grid_span for cell in row._tr.tc_lst)
-    if columns > MOST_COLUMNS:
-        raise costs.TooCostly(f"expansion: a row of {columns:,} columns, bound {MOST_COLUMNS:,}")
-    return " | ".join(cell.text.strip() for cell in row.cells)
-
-
-def _head(paragraph: Any, known: dict[Any, str]) -> str:
-    """`# ` for a heading of the first level, and so on; `known` by the style's id, because each look at the styles is slow."""
-    style = paragraph._p.style
-    if style not in known:
-        found = re.match(r"(?:Heading|标题) ?(\d)|Title$", paragraph.style.name or "" if paragraph.style else "")
-        known[style] = f"{'#' * int(found[1] or 1)} " if found else ""
-    return known[style]
+    yield from word.read(file)
 
 
 def pdf(file: BinaryIO, size: int) -> Iterator[str]:
@@ -79,7 +54,7 @@ def pdf(file: BinaryIO, size: int) -> Iterator[str]:
     reader = pypdf.PdfReader(file)
     if reader.is_encrypted:
         raise Unreadable("is an encrypted PDF: remove its password")
-    pages = _Joined()
+    pages = Joined()
     for page in reader.pages:
         pages.add(page.extract_text())
     yield re.sub("[\ud800-\udfff]", "\ufffd", "\n".join(pages.parts))  # half a character cannot be written

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
-from legal_tasks.data import apart, costs, documents
+from legal_tasks.data import apart, costs, documents, foreign
 from legal_tasks.data.costs import TooCostly
 from legal_tasks.data.documents import LONGEST, Unreadable
 
@@ -45,9 +45,12 @@ def binary_form(data: bytes) -> str | None:
     if data.startswith(b"PAR1"):
         return "parquet"
     if data.startswith(b"PK\x03\x04"):
-        if b"word/document.xml" in data:
-            return "docx"
-        return "zip"
+        names = foreign.names_in(data)
+        if names:
+            is_document = "[Content_Types].xml" in names and any(name.startswith("word/") for name in names)
+        else:
+            is_document = b"word/document.xml" in data  # a broken one is told from a broken archive
+        return "docx" if is_document else "zip"
     return None
 
 
