@@ -1,4 +1,4 @@
-"""The text of DOCX, PDF and HTML, the rows of Parquet.
+"""The text of DOCX and PDF, the rows of Parquet.
 
 Their formats let a small file cost minutes and gigabytes: READERS work in a process of their own (apart.py).
 Each takes an open file and its size in bytes, and gives values: one text, or a mapping per row.
@@ -11,7 +11,6 @@ import logging
 import re
 import zipfile
 from collections.abc import Callable, Iterator
-from html.parser import HTMLParser
 from typing import Any, BinaryIO
 
 from legal_tasks.data import costs
@@ -81,38 +80,6 @@ def parquet(file: BinaryIO, size: int) -> Iterator[dict[str, Any]]:
 def _plain_bytes(column: Any) -> int:
     """Bytes of a column's values, each counted where it stands."""
     return (column.dictionary_decode() if hasattr(column, "dictionary_decode") else column).nbytes
-
-
-class _Text(HTMLParser):
-    BLOCKS = {"p", "div", "br", "li", "tr", "h1", "h2", "h3", "h4", "h5", "section", "article", "title", "table"}
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.parts: list[str] = []
-        self.hidden = 0
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.hidden += tag in ("script", "style")
-        if tag in self.BLOCKS:
-            self.parts.append("\n# " if tag == "h1" else "\n")
-
-    def handle_endtag(self, tag: str) -> None:
-        self.hidden -= tag in ("script", "style") and self.hidden > 0
-        if tag in self.BLOCKS:
-            self.parts.append("\n")
-
-    def handle_data(self, data: str) -> None:
-        if not self.hidden:
-            self.parts.append(data)
-
-
-def html_text(text: str) -> str:
-    """The visible text of a page, a line per block; the first heading keeps a # before it. TooCostly where it takes too long."""
-    parser = _Text()
-    # Its parser is Python and asks for no more memory than the page: it needs no process of its own.
-    with costs.alarm(costs.cpu_s(len(text)), "the page"):
-        parser.feed(text)
-        return re.sub(r"\n\s*\n+", "\n\n", "".join(parser.parts)).strip()
 
 
 READERS: dict[str, Callable[[BinaryIO, int], Iterator[Any]]] = {"docx": docx, "pdf": pdf, "parquet": parquet}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from legal_tasks.data import markup
 from legal_tasks.data.exams import split_options
 from legal_tasks.data.numerals import article_name
 from legal_tasks.data.readers import unwrap
@@ -17,12 +18,17 @@ CATEGORY = {"statute": "statute", "case": "case", "contract": "contract", "consu
 CATEGORY |= {"document": "document", "instruction": "instruction"}
 
 
+# Zero-width characters and those that turn the direction of a line; a soft hyphen; NUL.
+INVISIBLE = re.compile(r"[\x00\ufeff\u200b-\u200f\u202a-\u202e\u2060-\u2069\u00ad]")
+LINE_ENDS = re.compile(r"\r\n?|[\x0b\x0c\x85\u2028\u2029]")
+SPACES = re.compile(r"[\xa0\u2002-\u200a\u202f]")
+
+
 def clean_text(text: str) -> str:
-    """Mark-up and invisible characters off, legal text exact."""
-    text = re.sub(r"[\ufeff\u200b-\u200f\u2060\u00ad]", "", text).replace("\r\n", "\n").replace("\xa0", " ")
+    """Mark-up and invisible characters off, one kind of line end and of blank, legal text exact."""
+    text = LINE_ENDS.sub("\n", INVISIBLE.sub("", text))
     text = re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.S)
-    if "<" in text:
-        text = re.sub(r"<!--.*?-->|</?(?:p|br|div|span|b|strong|u|font)\b[^<>]*>", "", text, flags=re.S)
+    text = SPACES.sub(" ", INVISIBLE.sub("", markup.plain(text)))
     if "\n" not in text:
         return text.strip()
     return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", text)).strip()

@@ -17,13 +17,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
-from legal_tasks.data import apart, costs, documents, foreign
+from legal_tasks.data import apart, costs, foreign, markup
 from legal_tasks.data.costs import TooCostly
 from legal_tasks.data.documents import LONGEST, Unreadable
 
 BINARY = ("docx", "pdf", "parquet")
 FORMATS = ("json", "jsonl", "csv", "html", "md", "txt", *BINARY)
 MOST_ROW_LINES = 500  # lines of one row of a CSV
+PAGES = (".html", ".htm", ".xhtml", ".shtml")
 FAR = 1 << 16  # characters before a fault of a list, from which on they are cut off
 
 
@@ -123,8 +124,9 @@ def sniff(text: str, name: str = "") -> str:
             return "jsonl"
         if body[0] == "{" or re.match(r"\[\s*[\[{\"\]]", body):
             return "json"
-    if re.match(r"(?is)<(!doctype html|html|head|body)\b", body):
-        return "html"
+    if body[:1] == "<" or name.lower().endswith(PAGES):
+        if markup.is_page(body, name):
+            return "html"
     if _is_csv(body):
         return "csv"
     return "md" if name.lower().endswith((".md", ".markdown")) or re.search(r"(?m)^#{1,4} ", body) else "txt"
@@ -166,7 +168,7 @@ def pieces(text: str, form: str) -> Iterable[Piece]:
         return _or(_csv_pieces(text), Piece("", broken="a heading without rows", reason="empty"))
     if form == "html":
         try:
-            text = documents.html_text(text)
+            text = markup.page_text(text)
         except TooCostly as error:
             return [_costly("", error)]
     return [_piece("", text)] if text.strip() else [Piece("", broken="the file is empty", reason="empty")]
