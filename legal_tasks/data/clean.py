@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from legal_tasks.data import decontaminate, dedupe, formats, privacy, rewrite, rules, scan, statutes, subjects
+from legal_tasks.data import decontaminate, dedupe, dialogs, formats, privacy, rewrite, rules, scan, statutes, subjects
 from legal_tasks.data.memory import Memory
 from legal_tasks.data.variants import is_slipped, is_variant
 from legal_tasks.data.works import Drafts, Items, Work, opened, parts
@@ -147,17 +147,18 @@ def _heads(items: Items) -> dict[tuple[str, str], tuple[str, str]]:
 def make_records(work: Work, item: dict[str, Any]) -> list[Record]:
     """The item's records; one that yields none is set aside as empty, short of an answer, or without reasoning."""
     if "fields" in item:
-        record = formats.from_fields(item)
-        if record is None:
+        try:
+            return [formats.from_fields(item)]
+        except dialogs.Unfit as unfit:
             empty = not any(str(value or "").strip() for value in item["fields"].values())
-            work.aside("empty" if empty else "no_answer", f"keys: {', '.join(map(str, item['fields']))[:120]}")
+            work.aside("empty" if empty else unfit.reason, unfit.detail)
             return []
-        return [record]
     text = formats.clean_text(item["text"])
     if len(text) < 20:
         work.aside("too_short")
         return []
     makers = {"case": formats.from_case, "contract": formats.from_sections, "document": formats.from_document}
+    makers["consultation"] = formats.from_dialog
     maker = makers.get(item["kind"])
     records = maker(text, item) if maker else []
     work.derived = len(records) > 1

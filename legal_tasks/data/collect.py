@@ -157,7 +157,7 @@ def read_data(source: sources.Source, file: str, place: str, data: bytes) -> tup
         return "unknown", [readers.Piece("", broken=f"unreadable: {error}", reason="unreadable")]
     if source.form in readers.BINARY:
         raise StepError(f"{file} is not {source.form.upper()} as its `format` says; correct `format` or leave it out")
-    return form, readers.pieces(text, form)
+    return form, readers.pieces(text, form, place)
 
 
 def _digest(kind: str, piece: readers.Piece) -> str:

@@ -12,9 +12,9 @@ from html.parser import HTMLParser
 from legal_tasks.data import costs
 
 BLOCKS = frozenset(
-    "p div br li ul ol dl dt dd tr table thead tbody tfoot caption h1 h2 h3 h4 h5 h6 section article aside header footer "
-    "main nav title hr pre blockquote center form fieldset legend address figure figcaption details summary option select textarea body "
-    "html head".split()
+    "p div br li ul ol dl dt dd tr table thead tbody tfoot caption h1 h2 h3 h4 h5 h6 section article aside header footer main "
+    "nav title hr pre blockquote center form fieldset legend address figure figcaption details summary option select textarea "
+    "body html head".split()
 )
 CELLS = frozenset(("td", "th"))
 INLINE = frozenset(
@@ -55,6 +55,22 @@ def is_page(text: str, name: str = "") -> bool:
         return False
     found = TAG.match(rest)
     return bool(found and found[2].lower() in NAMES) or name.endswith((".html", ".htm", ".xhtml", ".shtml"))
+
+
+# Zero-width characters and those that turn the direction of a line; a soft hyphen; NUL.
+INVISIBLE = re.compile(r"[\x00\ufeff\u200b-\u200f\u202a-\u202e\u2060-\u2069\u00ad]")
+LINE_ENDS = re.compile(r"\r\n?|[\x0b\x0c\x85\u2028\u2029]")
+SPACES = re.compile(r"[\xa0\u2002-\u200a\u202f]")
+
+
+def clean_text(text: str) -> str:
+    """Mark-up and invisible characters off, one kind of line end and of blank, legal text exact."""
+    text = LINE_ENDS.sub("\n", INVISIBLE.sub("", text))
+    text = re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.S)
+    text = SPACES.sub(" ", INVISIBLE.sub("", plain(text)))
+    if "\n" not in text:
+        return text.strip()
+    return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", text)).strip()
 
 
 class _Text(HTMLParser):
