@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import logging
+import math
 import re
 import zipfile
 from collections.abc import Callable, Iterator
@@ -69,12 +70,54 @@ def parquet(file: BinaryIO, size: int) -> Iterator[dict[str, Any]]:
     costs.check_expansion(total, size, f"{rows:,} rows of {row:,} bytes or more")
     kept: list[Any] | None = []
     for batch in source.iter_batches(PARQUET_ROWS, use_threads=False):
-        batch.validate(full=True)
+        batch = _sound(batch)
         total += sum(_plain_bytes(column) for column in batch.columns)
         costs.check_expansion(total, size, "the rows")
         kept = [*kept, batch] if kept is not None and total < costs.FREE else None  # a small table is not read twice
     for batch in source.iter_batches(PARQUET_ROWS, use_threads=False) if kept is None else kept:
-        yield from batch.to_pylist()
+        yield from _dicts(batch if kept is not None else _sound(batch))
+
+
+def _sound(batch: Any) -> Any:
+    """The batch, if it is sound; texts that are no UTF-8 as bytes, so that they cost their own row only."""
+    import pyarrow
+
+    try:
+        batch.validate(full=True)
+    except pyarrow.ArrowInvalid:
+        texts = {pyarrow.string(): pyarrow.binary(), pyarrow.large_string(): pyarrow.large_binary()}
+        columns = [column.cast(texts[column.type]) if column.type in texts else column for column in batch.columns]
+        batch = pyarrow.RecordBatch.from_arrays(columns, names=batch.schema.names)
+        batch.validate(full=True)
+    return batch
+
+
+def _dicts(batch: Any) -> Iterator[dict[str, Any]]:
+    """The rows of a batch. A value that Python has no form for (a day in the year 20000) is told as Arrow writes it."""
+    columns = []
+    for column in batch.columns:
+        try:
+            columns.append(column.to_pylist())
+        except (ValueError, OverflowError, ArithmeticError):
+            columns.append([_told(one) for one in column])
+    names = batch.schema.names
+    for row in zip(*columns, strict=True):
+        yield {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in zip(names, row, strict=True)
+        }
+
+
+def _told(value: Any) -> Any:
+    import pyarrow
+
+    try:
+        return value.as_py()
+    except (ValueError, OverflowError, ArithmeticError):
+        try:
+            return value.cast(pyarrow.string()).as_py()
+        except pyarrow.ArrowException:
+            return f"a {value.type}"
 
 
 def _plain_bytes(column: Any) -> int:
@@ -122,13 +165,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, datetime.date | datetime.time):  # a datetime is a date
         return value.isoformat()
     if isinstance(value, bytes):
-        return value.decode("utf-8") if _is_text(value) else f"{len(value)} bytes"
+        text = value.decode("utf-8", "replace")
+        return text if text.count("\ufffd") <= len(text) // 4 and "\0" not in text else f"{len(value)} bytes"
     return str(value)
-
-
-def _is_text(value: bytes) -> bool:
-    try:
-        value.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True

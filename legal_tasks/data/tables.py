@@ -42,9 +42,14 @@ def layout(text: str, name: str = "") -> Layout | None:
             names = sum(fields.is_known(cell) or cell.strip().lower() in EXAM for cell in row)
             if names > known:
                 best, known = Layout(delimiter, place), names
-            if weak is None and (delimiter == "," or is_named) and sum(bool(cell.strip()) for cell in row) > 1:
+            under_title = is_named and all(_filled(above) < 2 for above in rows[:place])
+            if weak is None and (under_title or (place == 0 and delimiter == ",")) and _filled(row) > 1:
                 weak = Layout(delimiter, place)
     return best or weak
+
+
+def _filled(row: list[str]) -> int:
+    return sum(bool(cell.strip()) for cell in row)
 
 
 def _first_rows(text: str, delimiter: str) -> list[list[str]]:

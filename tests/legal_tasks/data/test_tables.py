@@ -69,6 +69,7 @@ def test_a_table_whose_columns_nobody_knows_is_believed_by_its_name():
         "甲方：出租人；乙方：承租人;\n租金：每月二千元;\n",
         "| 问题 | 回答 |\n|---|---|\n| 甲 | 乙 |\n",
         "回答;可以\n",
+        "# 甲乙打球\n## 案情\n甲,乙二人打球。\n甲起诉,请求赔偿。\n法院认为,甲自甘风险。\n",
     ],
 )
 def test_a_text_is_no_table(text):
