@@ -15,7 +15,7 @@ import re
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from legal_tasks.records import CATEGORIES, Record, to_line
 from legal_tasks.step import Input, Output, Runtime, StepError, main, progress
 from legal_tasks.step import store as open_store
 
-VERSION = 15
+VERSION = 16
 TOLD = 2000  # items between two lines of progress
 EXCERPT = 120  # characters of an item that was set aside
 
@@ -144,8 +144,11 @@ def _heads(items: Items) -> dict[tuple[str, str], tuple[str, str]]:
     return heads
 
 
-def make_records(work: Work, item: dict[str, Any]) -> list[Record]:
-    """The item's records; one that yields none is set aside as empty, short of an answer, or without reasoning."""
+def make_records(work: Work, item: dict[str, Any], longest: int = Params.longest) -> list[Record]:
+    """The item's records; one that yields none is set aside as empty, short of an answer, or without reasoning.
+
+    `longest`: characters of a record; a judgment of more is cut at its parts.
+    """
     if "fields" in item:
         try:
             return [formats.from_fields(item)]
@@ -157,8 +160,12 @@ def make_records(work: Work, item: dict[str, Any]) -> list[Record]:
     if len(text) < 20:
         work.aside("too_short")
         return []
-    makers = {"case": formats.from_case, "contract": formats.from_sections, "document": formats.from_document}
-    makers["consultation"] = formats.from_dialog
+    makers: dict[str, Callable[[str, dict[str, Any]], list[Record]]] = {
+        "case": partial(formats.from_case, longest=longest),
+        "contract": formats.from_sections,
+        "document": formats.from_document,
+        "consultation": formats.from_dialog,
+    }
     maker = makers.get(item["kind"])
     records = maker(text, item) if maker else []
     work.derived = len(records) > 1
@@ -182,7 +189,7 @@ def apply_rules(items: Items, drafts: Drafts, judge: _Judge, hits: Counter[str],
                 progress(number, len(waiting), stage="rules", items_per_second=rate)
             item = items.read(work)
             kept, reason, leaked = [], ("", ""), False
-            for record in make_records(work, item):
+            for record in make_records(work, item, judge.params.longest):
                 found, leaks = judge(item, record)
                 for exam, line, score, rule in leaks:
                     row = {"exam": exam, "line": line, "source": work.source, "item": work.id, "score": score, "rule": rule}

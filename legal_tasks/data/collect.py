@@ -33,7 +33,7 @@ from legal_tasks.evaluation.items import by_kind
 from legal_tasks.evaluation.rules import STANDING
 from legal_tasks.step import Output, StepError, main, progress
 
-VERSION = 9
+VERSION = 10
 EMBEDDED = "embedded"
 CARD = "card/exams.json"
 LICENCES = ("MIT", "Apache-2.0", "CC0-1.0", "CC-BY-4.0", "BSD-3-Clause", "public-domain")

@@ -7,12 +7,13 @@ from typing import Any
 
 from legal_tasks.data import dialogs
 from legal_tasks.data.fields import CATEGORY, from_fields
+from legal_tasks.data.judgments import from_case
 from legal_tasks.data.markup import clean_text
 from legal_tasks.data.numerals import article_name
 from legal_tasks.data.statutes import Law
 from legal_tasks.records import Record
 
-__all__ = ["clean_text", "from_fields"]  # and all that stands here
+__all__ = ["clean_text", "from_case", "from_fields"]  # and all that stands here
 
 
 def category(kind: str, text: str) -> str:
@@ -30,32 +31,6 @@ def title_of(text: str, locator: str) -> str:
 def is_case(text: str) -> bool:
     """Whether a page tells a case: it has a heading of the facts."""
     return re.search(r"(?m)^#{0,4}\s*(?:基本案情|案情回顾|案情简介|案例回顾)", text) is not None
-
-
-REASONS = re.compile(
-    r"(?:本院|法院)(?:经审查|经审理|审查|再审|审理)?(?:后)?认为"
-    r"|(?m:^#{0,4}\s*(?:裁判理由|裁判结果|裁判要旨|案例分析|典型意义|处理结果|适用解析|法官(?:说法|解读|释法)).*$)"
-)
-RULING = re.compile(r"(?:判决|裁定|决定)如下[:：]")
-SIGNED = re.compile(r"\n(?:审判长|代理审判员|审判员|人民陪审员|书记员|[二〇○零一三四五六七八九十年月日]{8,})[^\n]*(?=\n|$)")
-
-
-def from_case(text: str, item: dict[str, Any]) -> list[Record]:
-    """A judgment or a published model case as one analysis; a short decision as its operative part; else [].
-
-    The names and date at the end of a judgment are left off.
-    """
-    body = re.sub(r"(?m)^(?:category|title|publictime)[:：].*\n", "", text)
-    body = SIGNED.sub("", re.sub(r"(?m)^content[:：]", "", body)).strip()
-    found = REASONS.search(body)
-    if found and found.start() >= 20 and len(body) - found.start() >= 10:
-        facts, reasons = body[: found.start()].strip(), body[found.start() :].strip()
-        return [Record("请阅读下面的案情，分析法律适用并说明处理结果。", facts, reasons, item["source"], "case")]
-    ruling = RULING.search(body)
-    if ruling and ruling.start() >= 20 and len(body) - ruling.end() >= 10:
-        facts, order = body[: ruling.end()].strip(), body[ruling.end() :].strip()
-        return [Record("请根据下面的案情和法律依据，写出裁判的主文。", facts, order, item["source"], "case")]
-    return []
 
 
 def from_sections(text: str, item: dict[str, Any]) -> list[Record]:
