@@ -20,7 +20,7 @@ NAMES = tuple(
     "messages conversations conversation dialog dialogue dialogs turns chat history 对话 对话内容 对话记录 聊天记录 "
     "历史 历史对话".split()
 )
-WHO = ("role", "from", "speaker", "author", "who", "sender", "角色", "发言人", "说话人")
+WHO = ("role", "from", "speaker", "sender", "角色", "发言人", "说话人", "author", "who")
 WHAT = ("content", "value", "text", "message", "utterance", "parts", "内容", "发言")
 ROLES = {
     "user": "user human client customer questioner asker prompter question q query prompt instruction input 客户 用户 咨询人 "
@@ -77,16 +77,25 @@ def text_of(value: Any) -> str:
 
 
 def is_turn(value: Any) -> bool:
-    """Whether a mapping is one turn: who speaks, and what."""
+    """Whether a mapping is one turn: who speaks, in a word for it that is known, and what."""
     if not isinstance(value, dict):
         return False
-    names = {str(name).strip().lower() for name in value}
-    return bool(names & set(WHO)) and bool(names & {*WHAT, "tool_calls"})
+    lower = {str(name).strip().lower(): part for name, part in value.items()}
+    who = next((lower[name] for name in WHO[:-2] if isinstance(lower.get(name), str)), "")
+    return bool(_role(who)) and bool(lower.keys() & {*WHAT, "tool_calls"})
 
 
 def is_dialog(value: Any) -> bool:
     """Whether a list is the turns of one dialog."""
-    return isinstance(value, list) and len(value) > 1 and all(map(is_turn, value))
+    if not isinstance(value, list) or len(value) < 2 or not all(map(is_turn, value)):
+        return False
+    return any(role == "user" for turn in value for role in _speakers(turn))
+
+
+def _speakers(turn: dict[Any, Any]) -> Iterator[str]:
+    for name, part in turn.items():
+        if str(name).strip().lower() in WHO:
+            yield _role(part)
 
 
 def turns_of(value: Any) -> list[Turn]:

@@ -22,7 +22,7 @@ CATEGORY |= {"document": "document", "instruction": "instruction"}
 INSTRUCTION = tuple("instruction instruct task 指令 任务 任务描述".split())
 TITLE = tuple("title 标题 问题标题 咨询标题 主题".split())
 QUESTION = tuple(
-    "query question prompt q ask problem 问题 咨询 提问 问 咨询问题 咨询内容 用户问题 客户问题 问题内容 提问内容 题目 "
+    "query question prompt q ask problem statement 问题 咨询 提问 问 咨询问题 咨询内容 用户问题 客户问题 问题内容 提问内容 题目 "
     "题干 question_content user_question user human".split()
 )
 CONTEXT = tuple(
@@ -35,7 +35,7 @@ ANSWER = tuple(
     "best_answer assistant answers".split()
 )
 REASON = tuple("analysis explanation explain rationale reason reasons 解析 答案解析 分析 理由 详解 法律依据".split())
-OPTIONS = ("options", "choices", "选项")
+OPTIONS = ("options", "option_list", "choices", "选项")
 SYSTEM = ("system", "system_prompt", "系统")
 LEFT = frozenset(
     "id ids _id uuid guid index idx no num number row column0 url link href source src from origin type kind category "
@@ -191,6 +191,9 @@ def _question(instruction: str, question: str, context: str) -> tuple[str, str]:
 
 def _answer(row: _Row) -> tuple[str, str]:
     """(name, text) of the answer with its reasons; Unfit where two answers differ."""
+    several = row.values.get("answers")
+    if isinstance(several, list) and len({text for text in map(text_of, several) if text}) > 1:
+        raise Unfit("two_answers", f"answers holds {len(several)}: keep one of them")
     found = row.texts(ANSWER)
     name, answer = found[0] if found else ("", "")
     for other, text in found[1:]:

@@ -32,7 +32,12 @@ def read(file: BinaryIO) -> Iterator[str]:
     from docx.opc.constants import RELATIONSHIP_TYPE as KINDS
     from docx.package import Package
 
-    main = Package.open(file).main_document_part  # type: ignore[no-untyped-call]
+    try:
+        main = Package.open(file).main_document_part  # type: ignore[no-untyped-call]
+    except KeyError as error:
+        if "officeDocument" not in str(error):
+            raise
+        raise Unreadable("names no document in it (the strict form, it may be): save it in Word as an ordinary DOCX") from error
     parts = {kind: _part(main, getattr(KINDS, kind)) for kind in ("STYLES", "NUMBERING", "FOOTNOTES", "ENDNOTES")}
     body = _tree(main).find(W + "body")
     if body is None:

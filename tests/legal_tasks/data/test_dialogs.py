@@ -176,6 +176,7 @@ def test_every_text_of_a_row_has_a_fate(values, expected):
         ({"question": Q1, "answer": A1, "response": A2}, "two_answers", ["answer", "response"]),
         ({"提要": "短", "结果": "短"}, "no_answer", ["提要", "问题"]),
         ({"question": Q1, "answer": "nan"}, "no_answer", ["answer"]),
+        ({"question": Q1, "answers": [A1, A2]}, "two_answers", ["answers"]),
         ({"messages": all_of(Q1, None)}, "no_answer", ["messages"]),
     ],
 )
@@ -207,6 +208,7 @@ def test_a_dialog_told_in_marked_lines_is_a_record_and_another_text_none():
         (json.dumps({"code": 0, "msg": "ok", "data": [{"question": Q1, "answer": A1}]}), 1),
         (json.dumps({"17": {"question": Q1, "answer": A1}, "18": {"question": Q2, "answer": A2}}), 2),
         (json.dumps({"question": Q1, "answer": A1}, indent=1), 1),
+        (json.dumps([{"author": "王律师", "content": Q1, "answer": A1}, {"author": "李律师", "content": Q2, "answer": A2}]), 2),
     ],
 )
 def test_a_file_may_be_one_dialog_or_wrap_its_items(text, count):
