@@ -16,6 +16,7 @@ REASONS = re.compile(
     r"(?:本院|法院)(?:经审查|经审理|审查|再审|审理)?(?:后)?认为"
     r"|(?m:^#{0,4}\s*(?:裁判理由|裁判结果|裁判要旨|案例分析|典型意义|处理结果|适用解析|法官(?:说法|解读|释法)).*$)"
 )
+OWN = re.compile(r"(?m)^[ \t\u3000]*本院(?:经审查|经审理|审查|再审|审理|二审)?(?:后)?认为")
 RULING = re.compile(r"(?:判决|裁定|决定)如下[:：]")
 # Who signs, with the blanks that spread a word over the line.
 SIGNS = r"审\s*判\s*长|审\s*判\s*员|陪\s*审\s*员|书\s*记\s*员|法\s*官\s*助\s*理|速\s*录\s*员|执\s*行\s*[员长]|院\s*长"
@@ -60,7 +61,14 @@ def from_case(text: str, item: dict[str, Any], longest: int = 8000) -> list[Reco
 
 
 def _cut(facts: str, reasons: str, source: str, longest: int) -> Iterator[Record]:
-    """The records of a judgment that is too long; `longest`: characters of facts and reasons together."""
+    """The records of a judgment that is too long; `longest`: characters of facts and reasons together.
+
+    Its reasons are the court's own: what the court below held belongs to the facts.
+    """
+    own = list(OWN.finditer(reasons))
+    if own and own[-1].start():
+        facts = f"{facts}\n{reasons[: own[-1].start()].strip()}"
+        reasons = reasons[own[-1].start() :].strip()
     if len(reasons) + LEAST <= longest:
         if near := nearest(facts, longest - len(reasons)):
             yield Record(ANALYSE, near, reasons, source, "case")
@@ -83,16 +91,16 @@ def _cut(facts: str, reasons: str, source: str, longest: int) -> Iterator[Record
 def nearest(text: str, size: int, last: bool = False) -> str:
     """The parts at the end of a text that fit into `size` characters; of a last part that is too long, the paragraphs that do.
 
-    `last`: paragraphs from the end, whatever they begin with.
+    `last`: paragraphs from the end, whatever they begin with; so too where the parts that fit are less than half of it.
     """
     if len(text) <= size:
         return text
     lines = text.split("\n")
     starts = range(len(lines)) if last else [n for n, line in enumerate(lines) if FACTS.match(line)]
     for start in starts:
-        part = "\n".join(lines[start:])
+        part = "\n".join(lines[start:]).strip()
         if len(part) <= size:
-            return part.strip()
+            return part if last or len(part) >= size // 2 else nearest(text, size, last=True)
     findings = [n for n, line in enumerate(lines) if FOUND.match(line)]
     kept, used = [], 0
     for line in lines[findings[-1] if findings else 0 :]:

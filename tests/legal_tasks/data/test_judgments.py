@@ -67,6 +67,12 @@ def test_long_reasons_are_cut_before_their_questions_and_the_ruling_is_asked_for
     assert all(f"{name}的第{number}段" in taught for name in ("租金", "漏水") for number in range(60))
 
 
+def test_of_a_second_instance_its_own_reasons_are_taught():
+    below = "一审法院认为，" + long("一审", 30) + "上诉人乙公司上诉称，" + long("上诉", 30) + "二审查明，房屋已经修好。\n"
+    [record] = from_case(FACTS * 10 + below + REASONS, ITEM, longest=1500)
+    assert record.output == REASONS and "房屋已经修好" in record.input
+
+
 def test_what_cannot_be_cut_stays_whole_and_falls_under_the_bound():
     [record] = from_case("甲" * 3000 + "。本院认为，" + "理" * 3000 + "。", ITEM, longest=2000)
     assert len(record.output) > 2000
