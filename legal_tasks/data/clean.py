@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from legal_tasks.data import decontaminate, dedupe, dialogs, formats, privacy, rewrite, rules, scan, statutes, subjects
+from legal_tasks.data import decontaminate, dedupe, dialogs, fields, formats, privacy, rewrite, rules, scan, statutes, subjects
 from legal_tasks.data.memory import Memory
 from legal_tasks.data.variants import is_slipped, is_variant
 from legal_tasks.data.works import Drafts, Items, Work, opened, parts
@@ -151,7 +151,7 @@ def make_records(work: Work, item: dict[str, Any], longest: int = Params.longest
     """
     if "fields" in item:
         try:
-            return [formats.from_fields(item)]
+            return [fields.from_fields(item)]
         except dialogs.Unfit as unfit:
             empty = not any(str(value or "").strip() for value in item["fields"].values())
             work.aside("empty" if empty else unfit.reason, unfit.detail)

@@ -5,20 +5,28 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from legal_tasks.data import dialogs
-from legal_tasks.data.fields import CATEGORY, from_fields
+from legal_tasks.data import dialogs, fields
+from legal_tasks.data.fields import CATEGORY
 from legal_tasks.data.judgments import from_case
 from legal_tasks.data.markup import clean_text
 from legal_tasks.data.numerals import article_name
 from legal_tasks.data.statutes import Law
 from legal_tasks.records import Record
 
-__all__ = ["clean_text", "from_case", "from_fields"]  # and all that stands here
+__all__ = ["clean_text", "from_case"]  # and all that stands here
 
 
 def category(kind: str, text: str) -> str:
     """The record's category: the source's kind."""
     return CATEGORY[kind]
+
+
+def from_fields(item: dict[str, Any]) -> Record | None:
+    """The record of a mapping; None where fields.from_fields says why there is none."""
+    try:
+        return fields.from_fields(item)
+    except dialogs.Unfit:
+        return None
 
 
 def title_of(text: str, locator: str) -> str:

@@ -8,6 +8,7 @@ import pytest
 from legal_tasks.data import cases
 
 # Kinds of input whose readers are still being worked on.
+# statutes/law.pdf holds six articles on its two pages, although the list says twelve.
 OPEN = ("statutes/", "answers.jsonl", "citations.jsonl")
 QUESTION, ANSWER = "房屋漏水造成楼下损失，应当由谁赔偿？", "由过错方赔偿；可以先请物业公司记录漏水情况，再协商或者起诉。"
 
