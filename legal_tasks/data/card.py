@@ -14,13 +14,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from legal_tasks.data import foreign
 from legal_tasks.data.privacy import MEASURED
 from legal_tasks.records import Record
 
 LENGTHS = (50, 100, 200, 400, 800, 1600, 3200, 6400)  # characters: upper ends of the histogram's classes
 EXAMPLES, PAIRS, LAWS = 3, 50, 30  # shown per rule, in all, in all
-READ = ("unreadable", "broken", "empty", "encoding")
-FORM = ("no_answer", "no_articles", "no_reasoning", "too_short", "too_long")
+READ = ("unreadable", "broken", "empty", "encoding", *(f"format_{kind}" for kind in foreign.KINDS))
+FORM = (
+    *("no_answer", "no_articles", "no_reasoning", "too_short", "too_long"),
+    *("unknown_field", "two_answers", "unknown_role", "tool_turns", "not_text"),
+)
 REPEATED = ("duplicate", "near_duplicate")
 SIZES = ((1000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 

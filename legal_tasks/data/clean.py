@@ -14,7 +14,7 @@ import json
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,9 @@ from typing import Annotated, Any
 from legal_tasks.data import (
     decontaminate,
     dedupe,
+    dialogs,
     evidence,
+    fields,
     formats,
     lawdates,
     lawpages,
@@ -107,20 +109,28 @@ class Report:
     seconds: float
 
 
-def make_records(work: Work, item: dict[str, Any]) -> list[Record]:
-    """The item's records; one that yields none is set aside as empty, short of an answer, or without reasoning."""
+def make_records(work: Work, item: dict[str, Any], longest: int = Params.longest) -> list[Record]:
+    """The item's records; one that yields none is set aside as empty, short of an answer, or without reasoning.
+
+    `longest`: characters of a record; a judgment of more is cut at its parts.
+    """
     if "fields" in item:
-        record = formats.from_fields(item)
-        if record is None:
+        try:
+            return [fields.from_fields(item)]
+        except dialogs.Unfit as unfit:
             empty = not any(str(value or "").strip() for value in item["fields"].values())
-            work.aside("empty" if empty else "no_answer", f"keys: {', '.join(map(str, item['fields']))[:120]}")
+            work.aside("empty" if empty else unfit.reason, unfit.detail)
             return []
-        return [record]
     text = formats.clean_text(item["text"])
     if len(text) < 20:
         work.aside("too_short")
         return []
-    makers = {"case": formats.from_case, "contract": formats.from_sections, "document": formats.from_document}
+    makers: dict[str, Callable[[str, dict[str, Any]], list[Record]]] = {
+        "case": partial(formats.from_case, longest=longest),
+        "contract": formats.from_sections,
+        "document": formats.from_document,
+        "consultation": formats.from_dialog,
+    }
     maker = makers.get(item["kind"])
     records = maker(text, item) if maker else []
     work.derived = len(records) > 1
@@ -144,7 +154,7 @@ def apply_rules(items: Items, drafts: Drafts, judge: _Judge, hits: Counter[str],
                 progress(number, len(waiting), stage="rules", items_per_second=rate)
             item = items.read(work)
             kept, reason, leaked = [], ("", ""), False
-            for record in make_records(work, item):
+            for record in make_records(work, item, judge.params.longest):
                 found, leaks, shown = judge(item, record)
                 for exam, line, score, rule in leaks:
                     row = {"exam": exam, "line": line, "source": work.source, "item": work.id, "score": score, "rule": rule}

@@ -33,7 +33,7 @@ def balance(items):
 
 
 def rows(path: Path):
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    return [json.loads(line) for line in path.read_text("utf-8").strip().split("\n")]
 
 
 @pytest.fixture(scope="module")
@@ -240,7 +240,7 @@ def shuffled(path: Path, target: Path, dice: random.Random) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         text = file.read_text("utf-8")
         if file.suffix == ".json":
-            lines = text.splitlines() if text.lstrip().startswith("{") else json.loads(text)
+            lines = text.strip().split("\n") if text.lstrip().startswith("{") else json.loads(text)
             dice.shuffle(lines)
             text = "\n".join(lines) if text.lstrip().startswith("{") else json.dumps(lines, ensure_ascii=False)
         (folder / f"{dice.randrange(10**9)}{'.txt' if file.suffix == '.json' else file.suffix}").write_text(text, "utf-8")
