@@ -29,7 +29,7 @@ from legal_tasks.records import CATEGORIES, Record, to_line
 from legal_tasks.step import Input, Output, Runtime, StepError, main, progress
 from legal_tasks.step import store as open_store
 
-VERSION = 15
+VERSION = 16
 TOLD = 2000  # items between two lines of progress
 EXCERPT = 120  # characters of an item that was set aside
 
@@ -264,7 +264,7 @@ def drop_duplicates(works: list[Work], drafts: Drafts, params: Params, hits: Cou
 
 
 def mask(work: Work, text: str, records: list[Record], params: Params, memory: Memory) -> tuple[dict[str, int], list[str]]:
-    """Replace personal data in the records, in judgments and dialogs also the people's names.
+    """Replace personal data in the records, and the people's names.
 
     Returns {kind: replaced}, and the kinds that the other look (data.scan) still sees.
     """
@@ -280,8 +280,7 @@ def mask(work: Work, text: str, records: list[Record], params: Params, memory: M
 
 def _masked(work: Work, text: str, texts: list[list[str]], salt: str) -> tuple[list[list[str]], dict[str, int], list[str]]:
     masker = privacy.Masker(salt)
-    find = {"case": masker.people, "consultation": masker.speakers, "document": masker.speakers}.get(work.kind)
-    people = find(text) if find else []
+    people = masker.named(text, work.kind)
     masked = [[masker.mask_people(masker.mask(part, work.id), people) for part in record] for record in texts]
     left = sorted({kind for record in masked for part in record for kind in scan.scan(part)})
     return masked, dict(masker.counts), left
@@ -348,7 +347,7 @@ def article_records(store: statutes.Store, items: Items, day: datetime.date, mos
 def _excerpt(item: dict[str, Any], masker: privacy.Masker) -> str:
     """The beginning of what was set aside, without personal data; nothing where some is left."""
     text = item["text"] if "text" in item else "\n".join(map(str, item["fields"].values()))
-    people = masker.people(text) if item["kind"] == "case" else masker.speakers(text)
+    people = masker.named(text, item["kind"])
     masked = masker.mask_people(masker.mask(text[:2000], item["id"]), people)[:EXCERPT]
     return "" if scan.scan(masked) else masked
 
