@@ -1,6 +1,6 @@
 """Which articles of which law does a text name? By law and number, in every numeral and in every way of naming a law.
 
-The parsing is that of `legal_tasks.data.statutes`; what a model writes is first brought into the form that it reads:
+The parsing is that of `legal_tasks.data.citing`; what a model writes is first brought into the form that it reads:
 第 271 条, 第２７１条, 第贰佰柒拾壹条, 271条, 第271、272条, 刑法（2020修正）第271条, **《刑法》** 第二百七十一条. An article
 without a law is one of the law named last (…第二百七十一条……第二百七十二条), or of the law that the text is about.
 """
@@ -12,9 +12,9 @@ from collections.abc import Collection, Iterable
 from functools import lru_cache
 from pathlib import Path
 
+from legal_tasks.data.citing import ARTICLES, CITATION, CODE_PARTS, SHORT, bare_names, repeals, short_name
+from legal_tasks.data.citing import citations as read
 from legal_tasks.data.numerals import NUMBER, to_number
-from legal_tasks.data.statutes import ARTICLES, CITATION, CODE_PARTS, SHORT, bare_names, repeals, short_name
-from legal_tasks.data.statutes import citations as read
 
 ALIASES = {"刑法典": "刑法", "民法典草案": "民法典", **SHORT}
 FINANCIAL = str.maketrans("壹贰貳叁肆伍陆陸柒捌玖拾佰仟條", "一二二三四五六六七八九十百千条")
