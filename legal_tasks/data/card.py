@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from legal_tasks.data import rules
+from legal_tasks.data import rules, subjects
 from legal_tasks.data.privacy import MEASURED
 from legal_tasks.records import Record
 
@@ -30,6 +30,12 @@ HITS = (
     f"All hits of each rule, not only those where it was first. A rule flags where less than {rules.LEAST:.0%} of its hits were "
     "right. Precision: the share of hits on real public consultations and instructions that one reader, with question and answer "
     "side by side, called right; the rules were set with those hits in view, so it is not that of this data set."
+)
+
+
+SUBJECTS = (
+    f"By the laws that a record cites, a consultation's held to its question; without any by what is asked, {subjects.OTHER} "
+    f"where that is not clear. Of {subjects.READ[0]} real consultations with one a reader called {subjects.READ[1]} right."
 )
 
 
@@ -153,7 +159,8 @@ def sections(facts: Facts) -> list[Section]:
         Section("Sources", "", ("name", "in", "used", "reference", "set aside"), _sources(facts)),
     ]
     for title, values in (("Categories", tally.categories), ("Subjects", tally.subjects), ("Licences", tally.licences)):
-        found.append(Section(title, "", ("name", "records"), sorted(values.items())))
+        text = SUBJECTS if title == "Subjects" else ""
+        found.append(Section(title, text, ("name", "records"), sorted(values.items())))
     laws = sorted(tally.laws.items(), key=lambda pair: (-pair[1], pair[0]))
     note = f"{len(laws)} laws are asked about or cited; the {min(LAWS, len(laws))} with the most records."
     found.append(Section("Laws", note, ("law", "records"), laws[:LAWS]))

@@ -311,7 +311,9 @@ def add_subject(record: Record, bare: re.Pattern[str]) -> None:
     """Note in the record's provenance which laws it cites and what it is about."""
     text = "\n".join(parts(record))
     cited = [(law, article) for law, article, _, _ in statutes.citations(text, bare)]
-    laws, subject = subjects.describe(cited, text, record.category)
+    asked = "\n".join([*(turn[0] for turn in record.history), record.instruction, record.input])
+    asked = asked if record.category == "consultation" else ""
+    laws, subject = subjects.describe(cited, text, record.category, asked)
     record.provenance |= {"laws": laws, "subject": subject}
 
 
