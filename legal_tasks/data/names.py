@@ -7,6 +7,7 @@ with its source.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -46,9 +47,9 @@ ROLE = f"(?:{_any(lists()['prefixes'])})*(?:{_any(lists()['roles'])})"
 PREFIXES = frozenset(lists()["prefixes"].split())
 JUDGES = sorted(lists()["judges"].split(), key=len, reverse=True)
 CAUSE = f"(?:{_any(lists()['causes'])})"
-NOTES = r"(?:[ 　]*[（(【\[][^（）()【】\[\]\n]{0,60}[）)】\]])*"
+NOTES = r"(?:[ 　]{0,9}[（(【\[][^（）()【】\[\]\n]{0,60}[）)】\]])*"
 DOT = "[·•‧・．]"
-FOREIGN = rf"{H}{{1,10}}(?:{DOT}{H}{{1,10}})+"
+FOREIGN = rf"{H}{{1,10}}(?:{DOT}{H}{{1,10}}){{1,5}}"
 SPACED = rf"{H}[ 　]{{1,6}}{H}(?:[ 　]{{1,6}}{H})?"
 LATIN = r"[A-Z][A-Za-z'’.-]{0,20}(?:[ ,]{1,2}[A-Z][A-Za-z'’.-]{0,20}){1,4}"
 EDGE = r"(?=[，,。；;、：:（(）)\]】\s　]|$)"
@@ -106,6 +107,13 @@ START = re.compile(SURNAME)
 LITTLE = frozenset("和向从时应是支来由于当等方都要所无经以对同位")  # surnames that are mostly little words of the sentence
 
 
+# What stands before and behind a name that is told from a word by it.
+APART, INTRODUCES = re.compile(r"(?:[、，。：；\n]|(?<!员)人)$"), re.compile(rf"(?:{ROLE}|[、，。：])$")
+ENDED = re.compile(r"[、，。：犯诉与称的系在（]|$")
+SHORT_NAME = re.compile(r"简称[:：为]?[“\"‘]?([^”\"’）)\n]{1,16})[”\"’]?[）)]")
+GOES_ON_AS = re.compile(rf"(?:[（(][^）)\n]{{1,12}}[）)])?[^{BREAKS}]{{0,12}}?(?:{ENTITY})|{H}{{0,2}}[县区镇乡路]")
+
+
 def cut(text: str, start: int) -> str:
     """The name that begins with the surname at `start`, as long as what the text shows of it; "" where none is seen."""
     surname = START.match(text, start)
@@ -156,11 +164,11 @@ def is_person(name: str, text: str, least: int = 1, bounded: bool = False) -> bo
     begins = name[:2] in WORDS and len(name) == 3 and not bounded and name[0] not in SURE
     doubtful = name[0] in DOUBTFUL and not bounded and (len(name) == 2 or count < 2) and not re.match(COMPOUND, name)
     if name[0] in LITTLE and not (
-        count > 1 and re.search(rf"(?:[、，。：；\n]|(?<![员])人){name}(?=[、，。：犯诉与的系在])", text)
+        count > 1 and any(APART.search(text[max(0, at - 2) : at]) for at in _places(name, text, ENDED))
     ):
         return False
     if name in WORDS or begins or doubtful:
-        roles = len(re.findall(rf"(?:{ROLE}|[、，。：]){re.escape(name)}(?=[，。、：与诉称的（]|$)", text))
+        roles = sum(INTRODUCES.search(text[max(0, at - 8) : at]) is not None for at in _places(name, text, ENDED))
         if name in WORDS or roles < 2 or count < 3:
             return False
     return count >= least and not heads_organisation(name, text)
@@ -168,11 +176,21 @@ def is_person(name: str, text: str, least: int = 1, bounded: bool = False) -> bo
 
 def heads_organisation(name: str, text: str) -> bool:
     """Whether a name stands mostly inside the name of an organisation or a place, or is the short name of one."""
-    rest = rf"(?:[（(][^）)\n]{{1,12}}[）)])?[^{BREAKS}]{{0,12}}?(?:{ENTITY})|{H}{{0,2}}[县区镇乡路]"
-    inside = len(re.findall(rf"{re.escape(name)}(?:{rest})", text))
-    if re.search(
-        rf"简称[:：为]?[“\"‘]?[^”\"’）)\n]{{0,4}}{re.escape(name)}[^”\"’）)\n]{{0,6}}(?:公司|厂|行|集团|社|院|局|中心)?[”\"’]?[）)]",
-        text,
-    ):
+    if any(name in short for short in _short_names(text)):
         return True
-    return inside * 2 >= text.count(name)
+    return sum(1 for _ in _places(name, text, GOES_ON_AS)) * 2 >= text.count(name)
+
+
+def _places(name: str, text: str, behind: re.Pattern[str]) -> Iterator[int]:
+    """Where a name begins behind which the pattern matches."""
+    at = text.find(name)
+    while at >= 0:
+        if behind.match(text, at + len(name)):
+            yield at
+        at = text.find(name, at + 1)
+
+
+@lru_cache(maxsize=8)
+def _short_names(text: str) -> tuple[str, ...]:
+    """What organisations are called for short (以下简称…)."""
+    return tuple(SHORT_NAME.findall(text))

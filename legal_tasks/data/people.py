@@ -71,32 +71,35 @@ CORE = re.compile(
 )
 # A role, perhaps several with a mark between, notes, a colon, names.
 LABELLED = re.compile(
-    rf"({ROLE})[一二三四五六七八九十\d]{{0,2}}{NOTES}[ 　]*[:：][ 　]*((?:{ONE}){NOTES}(?:[、，,／/ 　](?:{ONE}){NOTES})*){EDGE}"
+    rf"({ROLE})[一二三四五六七八九十\d]{{0,2}}{NOTES}[ 　]{{0,9}}[:：][ 　]{{0,9}}"
+    rf"((?:{ONE}){NOTES}(?:[、，,／/ 　](?:{ONE}){NOTES})*){EDGE}"
 )
 # Any other label of a person.
 OTHER_LABEL = re.compile(
     rf"(?:^|[\s，。；、（(])(?:{H}{{0,10}}(?:人|人员|员|长|师|经理|会计)|姓名|原告方|被告方|甲方|乙方|丙方|户名){NOTES}"
-    rf"[ 　]*[:：][ 　]*"
+    rf"[ 　]{{0,9}}[:：][ 　]{{0,9}}"
     rf"((?:{ANY_SURNAME}{H}{{1,2}}|{FOREIGN})(?:、{ANY_SURNAME}{H}{{1,2}})*){EDGE}",
     re.M,
 )
 # A role without a colon, or nothing, before a name with its sex behind it.
-SEXED = re.compile(rf"(?<!{H})({H}{{2,24}}|{H}*{FOREIGN}|(?:{ROLE})?[ 　]*{SPACED}|(?:{ROLE})[ 　]+{H}{{2,4}}){NOTES}{SEX}")
+SEXED = re.compile(
+    rf"(?<!{H})({H}{{2,24}}|{H}{{0,12}}{FOREIGN}|(?:{ROLE})?[ 　]{{0,9}}{SPACED}|(?:{ROLE})[ 　]+{H}{{2,4}}){NOTES}{SEX}"
+)
 IN_NOTES = re.compile(
     rf"(?<!{H})({H}{{2,20}}|{FOREIGN})[（(](?:男|女|身份证|公民身份|居民身份|系?\d{{4}}年[^（）()\n]{{0,10}}生|曾用名|又名|化名|绰号|别名)"
 )
 # At the head of a line: the role and a name that the mark ends, the surname known.
 HEADED = re.compile(
-    rf"(?:^|[。；;])[ 　]*{ROLE}(?:[、，]{ROLE})*\d?{NOTES}[ 　]*"
+    rf"(?:^|[。；;])[ 　]{{0,9}}{ROLE}(?:[、，]{ROLE})*\d?{NOTES}[ 　]{{0,9}}"
     rf"({FOREIGN}|{ANY_SURNAME}[ 　]{{1,6}}{H}|{ANY_SURNAME}{H}{{1,2}}){NOTES}(?=[，,。\s　]|$)",
     re.M,
 )
-JUDGE = "|".join(r"[ 　]*".join(role) for role in JUDGES)
-SIGNED = re.compile(rf"^[ 　]*(?:{JUDGE})[ 　:：]*({FOREIGN}|{H}{{2,4}}|{SPACED})[ 　]*$", re.M)
+JUDGE = "|".join(r"[ 　]{0,9}".join(role) for role in JUDGES)
+SIGNED = re.compile(rf"^[ 　]{{0,9}}(?:{JUDGE})[ 　:：]*({FOREIGN}|{H}{{2,4}}|{SPACED})[ 　]{{0,9}}$", re.M)
 # Several signatures in one line: the next role or the date ends the name.
 IN_LINE = re.compile(
     rf"(?:{JUDGE})[ 　:：]*({ANY_SURNAME}{H}{{1,2}}?|{ANY_SURNAME}[ 　]{{1,6}}{H})"
-    rf"(?=[ 　]*(?:{JUDGE}|[二2][〇○ＯO0零Ｏ][〇○ＯO0零一二\d]|[\s，。、；（）)]|$))"
+    rf"(?=[ 　]{{0,9}}(?:{JUDGE}|[二2][〇○ＯO0零Ｏ][〇○ＯO0零一二\d]|[\s，。、；（）)]|$))"
 )
 ROLE_END = re.compile(rf"^(?:.*(?:{ROLE}|{CAUSE}的|原告|被告|人|员|之子|之女|儿子|女儿|妻子|丈夫|父亲|母亲|[与和及]))(?=.{{2}})")
 
@@ -194,7 +197,7 @@ def _after_role(run: str, opens: bool) -> str:
         return re.sub(rf"^(?:{ROLE})+", "", run)
     bare = run
     for _ in range(3):
-        shorter = re.sub(rf"^(?:{ROLE})[一二三四五六七八九十]?[ 　]*", "", bare)
+        shorter = re.sub(rf"^(?:{ROLE})[一二三四五六七八九十]?[ 　]{{0,9}}", "", bare)
         if shorter == bare or len(plain(shorter)) < 2:
             break
         bare = shorter
@@ -216,6 +219,7 @@ RELATIVE = re.compile(
     r"(?:其(?:[子女妻夫兄弟姐妹](?!女)|[父母](?!母)|前[妻夫]|父亲|母亲|儿子|女儿|妻子|丈夫)|之[子女妻夫父母]|妻子|丈夫|儿子|女儿|父亲|母亲|哥哥|弟弟|姐姐|妹妹|伙同|同伙|同案人|案外人|股东|经理|员工|村民|居民"
     rf"|司机|会计(?!师)|律师|民警|医生)(?={SURNAME})"
 )
+BRACKETS = re.compile(NOTES)
 BOUND = re.compile(rf"[、，。；（和与及犯等]|{CAUSE}|签|名下|提供|系|三人|二人|两人")
 MORE = re.compile(rf"(?:[、和与及]|以及)(?={SURNAME})")
 
@@ -235,7 +239,7 @@ def _running(text: str) -> Iterator[str]:
 def _beside(text: str, place: int) -> Iterator[str]:
     """Names that a list goes on with behind one that ends at `place`."""
     while True:
-        notes = re.compile(NOTES).match(text, place)
+        notes = BRACKETS.match(text, place)
         link = MORE.match(text, notes.end() if notes else place)
         name = cut(text, link.end()) if link else ""
         if not link or not is_person(name, text, bounded=BOUND.match(text, link.end() + len(name)) is not None):
