@@ -294,12 +294,18 @@ RELATED = re.compile(
 )
 
 
+CALLED = re.compile(rf"叫([{SURE}]{H}{{2}})(?:{EDGE}|(?=请问|的|他|她|欠|借|住|在|跟|和))")
+
+
 def _spoken(text: str) -> Iterator[str]:
     for found in INTRODUCED.finditer(text):
         name = cut(text, found.end())
         if is_person(name, text):
             yield name
             yield from _beside(text, found.end() + len(name))
+    for found in CALLED.finditer(text):
+        if found[1][:2] not in WORDS and found[1][2] not in NEVER and is_person(found[1], text):
+            yield found[1]
     for found in SELF.finditer(text):
         name = found[1]
         if is_person(name, text) and not name.startswith(("方", "单")):

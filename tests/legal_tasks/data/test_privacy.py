@@ -134,6 +134,8 @@ def test_the_scan_finds_what_nobody_masked():
 def test_people_who_are_introduced_in_a_dialog():
     text = "我叫陆海灯，房东孙明，不退押金。孙明，说要扣钱。丈夫马上，就到。张三，是举例。"
     assert Masker("salt").speakers(text) == ["陆海灯", "孙明"]
+    assert Masker("salt").speakers("我叔叔在厂里叫孙明灯请问他哪天发工资") == ["孙明灯"]
+    assert Masker("salt").speakers("他叫马上还的时候，我叫刘律师的人来。") == []
     text = "本人田朗，借款人陈佳灯，至今不还。我是钱雪娟，"
     assert sorted(Masker("salt").speakers(text)) == ["田朗", "钱雪娟", "陈佳灯"]
 
