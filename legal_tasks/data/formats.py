@@ -7,13 +7,11 @@ from typing import Any
 
 from legal_tasks.data import dialogs, fields
 from legal_tasks.data.fields import CATEGORY
-from legal_tasks.data.judgments import from_case
-from legal_tasks.data.markup import clean_text
+from legal_tasks.data.judgments import from_case as from_case
+from legal_tasks.data.markup import clean_text as clean_text
 from legal_tasks.data.numerals import article_name
 from legal_tasks.data.statutes import Law
 from legal_tasks.records import Record
-
-__all__ = ["clean_text", "from_case"]  # and all that stands here
 
 
 def category(kind: str, text: str) -> str:
