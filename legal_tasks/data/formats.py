@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from legal_tasks.data.exams import split_options
 from legal_tasks.data.numerals import article_name
+from legal_tasks.data.options import split_options
 from legal_tasks.data.readers import unwrap
 from legal_tasks.data.statutes import Law
 from legal_tasks.records import Record
