@@ -12,7 +12,7 @@ from typing import Any
 
 from legal_tasks.data import dialogs
 from legal_tasks.data.dialogs import Unfit, join, text_of
-from legal_tasks.data.exams import split_options
+from legal_tasks.data.options import split_options
 from legal_tasks.records import Record
 
 CATEGORY = {"statute": "statute", "case": "case", "contract": "contract", "consultation": "consultation"}
