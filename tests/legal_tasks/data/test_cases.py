@@ -7,9 +7,8 @@ import pytest
 
 from legal_tasks.data import cases
 
-# Kinds of input whose readers are still being worked on.
-# statutes/law.pdf holds six articles on its two pages, although the list says twelve.
-OPEN = ("statutes/", "answers.jsonl", "citations.jsonl")
+# The file holds six articles on its two pages; the list says twelve.
+HELD = {"statutes/law.pdf": "laws 白河市停车场管理办法: 6"}
 QUESTION, ANSWER = "房屋漏水造成楼下损失，应当由谁赔偿？", "由过错方赔偿；可以先请物业公司记录漏水情况，再协商或者起诉。"
 
 
@@ -67,5 +66,5 @@ def test_what_was_reported_comes_out_right(repository: Path):
     folder = repository.parent / "shared" / "cases"
     if not folder.is_dir():
         pytest.skip(f"the cases are not here: {folder}")
-    failed = [f"{path}: {said}" for path, good, said in cases.outcomes(folder) if not good and not path.startswith(OPEN)]
-    assert not failed
+    failed = {path: said for path, good, said in cases.outcomes(folder) if not good}
+    assert not {path: said for path, said in failed.items() if not said.endswith(HELD.get(path, "!"))}
