@@ -98,7 +98,7 @@ def title_of(text: str, locator: str) -> str:
 
 def is_case(text: str) -> bool:
     """Whether a page tells a case: it has a heading of the facts."""
-    return re.search(r"(?m)^#{0,4}\s*(?:基本案情|案情回顾|案情简介|案例回顾)", text) is not None
+    return re.search(r"(?m)^#{0,4}\s*(?:基本案情|简要案情|案情回顾|案情简介|案例回顾)", text) is not None
 
 
 REASONS = re.compile(
