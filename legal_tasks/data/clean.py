@@ -132,7 +132,8 @@ def make_records(work: Work, item: dict[str, Any]) -> list[Record]:
 def apply_rules(items: Items, drafts: Drafts, judge: _Judge, hits: Counter[str], pairs: Path) -> int:
     """Keep as drafts the records that break no rule and stand in no exam; return how many items stand in one.
 
-    An item without any record left is set aside for the first reason of its first record. All hits are counted. `pairs`: the
+    An item without any record left is set aside for the first reason of its first record. All hits are counted; a rule that is
+    too often wrong (rules.FLAGS) only leaves its name with the record. `pairs`: the
     JSON Lines file for the pairs of item and exam question.
     """
     started, contaminated = time.time(), 0
@@ -152,6 +153,9 @@ def apply_rules(items: Items, drafts: Drafts, judge: _Judge, hits: Counter[str],
                 detail = f"{leaks[0][0]} line {leaks[0][1]}" if leaks else ""
                 leaked = leaked or bool(leaks)
                 hits.update(found)
+                if flags := [name for name in found if name in rules.FLAGS]:
+                    record.provenance["flags"] = flags
+                    found = [name for name in found if name not in rules.FLAGS]
                 if not found:
                     kept.append(record)
                 elif not reason[0]:
@@ -191,13 +195,14 @@ class _Judge:
             verdicts = [verdict for verdict in verdicts if verdict.state != "not yet in force"]  # no judgment cites such a law
             date_record(record, own, bool(today) and not rules.cited(verdicts))
         cited = rules.cited(verdicts)
-        shown = evidence.of_text(found[0], record) if found else evidence.of_verdicts(verdicts).get(cited[0], "") if cited else ""
+        first = next((name for name in found if name not in rules.FLAGS), "")
+        shown = evidence.of_text(first, record) if first else evidence.of_verdicts(verdicts).get(cited[0], "") if cited else ""
         return found + cited + (["exam_leak"] if leaks else []), leaks, shown
 
     def fault(self, record: Record) -> str:
         """The first rule that a record breaks, or "", whatever it was made of."""
         found, *_ = self({"id": record.provenance["parent"], "kind": record.category}, record)
-        return found[0] if found else ""
+        return next((name for name in found if name not in rules.FLAGS), "")
 
     def _leaks(self, texts: list[str]) -> list[tuple[str, int, float, str]]:
         found = self.exams.matches("\n".join(texts), self.params.leak)
@@ -253,7 +258,7 @@ def drop_duplicates(works: list[Work], drafts: Drafts, params: Params, hits: Cou
 
 
 def mask(work: Work, text: str, records: list[Record], params: Params, memory: Memory) -> tuple[dict[str, int], list[str]]:
-    """Replace personal data in the records, in judgments and dialogs also the people's names.
+    """Replace personal data in the records, and the people's names.
 
     Returns {kind: replaced}, and the kinds that the other look (data.scan) still sees.
     """
@@ -269,8 +274,7 @@ def mask(work: Work, text: str, records: list[Record], params: Params, memory: M
 
 def _masked(work: Work, text: str, texts: list[list[str]], salt: str) -> tuple[list[list[str]], dict[str, int], list[str]]:
     masker = privacy.Masker(salt)
-    find = {"case": masker.people, "consultation": masker.speakers, "document": masker.speakers}.get(work.kind)
-    people = find(text) if find else []
+    people = masker.named(text, work.kind)
     masked = [[masker.mask_people(masker.mask(part, work.id), people) for part in record] for record in texts]
     left = sorted({kind for record in masked for part in record for kind in scan.scan(part)})
     return masked, dict(masker.counts), left
@@ -296,7 +300,7 @@ def finished(
     personal.update(found)
     for number, record in enumerate(records):
         name = work.id + (f".{number}" if work.derived else "")
-        kept = {"law_day": record.provenance["law_day"]} if "law_day" in record.provenance else {}
+        kept = {key: record.provenance[key] for key in ("law_day", "flags") if key in record.provenance}
         record.provenance = {"id": name, "parent": work.id, "licence": origin["licence"], "derived": work.derived} | kept
         record.provenance["locator"] = origin["locator"]
         add_subject(record, bare)
@@ -307,7 +311,9 @@ def add_subject(record: Record, bare: Names) -> None:
     """Note in the record's provenance which laws it cites and what it is about."""
     text = "\n".join(parts(record))
     cited = [(bare.resolve(law), article) for law, article, _, _ in statutes.citations(text, bare)]
-    laws, subject = subjects.describe(cited, text, record.category)
+    asked = "\n".join([*(turn[0] for turn in record.history), record.instruction, record.input])
+    asked = asked if record.category == "consultation" else ""
+    laws, subject = subjects.describe(cited, text, record.category, asked)
     record.provenance |= {"laws": laws, "subject": subject}
 
 
@@ -344,7 +350,7 @@ def _excerpt(item: dict[str, Any], masker: privacy.Masker) -> str:
 
 def _hidden(words: str, item: dict[str, Any], text: str, masker: privacy.Masker) -> str:
     """Words of an item, whose text is given, without personal data; nothing where some is left."""
-    people = masker.people(text) if item["kind"] == "case" else masker.speakers(text)
+    people = masker.named(text, item["kind"])
     masked = masker.mask_people(masker.mask(words, item["id"]), people)
     return "" if scan.scan(masked) else masked
 
