@@ -17,7 +17,7 @@ export LEXLOOP_DB ?= $(DB)
 
 .DEFAULT_GOAL := help
 GPU_PYTHON ?= $(ML)
-.PHONY: help setup retrain test test-all check up stop status key rollback gc prepare bench faults gpu-check pins audit sbom licences
+.PHONY: help setup retrain test test-all check up stop status key rollback gc prepare cases bench faults gpu-check pins audit sbom licences
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -51,6 +51,9 @@ gc: setup ## make room: artifacts, logs, databases; make gc ARGS=--dry-run only 
 
 prepare: setup ## the data phase alone: make prepare SOURCES=file.yaml OUT=folder [PREVIOUS=folder]
 	@$(ML) -m legal_tasks.data.prepare --profile $(PROFILE) --sources $(SOURCES) --output $(OUT) $(if $(PREVIOUS),--previous $(PREVIOUS)) $(ARGS)
+
+cases: setup ## small inputs with the right outcome: make cases DIR=folder; a line each, exit 1 where one fails
+	@$(ML) -m legal_tasks.data.cases --profile $(PROFILE) "$(DIR)"
 
 check: setup ## formatting, lint, types, DAGs; fixes nothing
 	@$(ML) -m ruff format --check .

@@ -122,7 +122,7 @@ def run(side: str) -> dict:
     environment = {**os.environ, "RAYON_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "benchmarks.dedupe", side]
     done = subprocess.run(command, cwd=REPOSITORY, env=environment, check=True, capture_output=True, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(done.stdout.strip().split("\n")[-1])
 
 
 def compare(peer: str, runs: dict[str, list[dict]]) -> dict:

@@ -70,7 +70,7 @@ def answer(model: Path, exams: Path, suites: tuple[str, ...], ranked: tuple[str,
 
 
 def records_of(split: Path) -> Rows:
-    return [json.loads(line) for line in (split / "train.jsonl").read_text("utf-8").splitlines()]
+    return [json.loads(line) for line in (split / "train.jsonl").read_text("utf-8").strip().split("\n")]
 
 
 def kind_of(answer: str) -> str:
@@ -88,7 +88,7 @@ def shuffle_answers(split: Path, target: Path, seed: int) -> Path:
     target.mkdir(parents=True)
     dice = random.Random(seed)
     for name in ("train.jsonl", "validation.jsonl"):
-        rows = [json.loads(line) for line in (split / name).read_text("utf-8").splitlines()]
+        rows = [json.loads(line) for line in (split / name).read_text("utf-8").strip().split("\n")]
         places: dict[str, list[int]] = defaultdict(list)
         for place, row in enumerate(rows):
             places[kind_of(row["output"])].append(place)
@@ -104,7 +104,7 @@ def shuffle_answers(split: Path, target: Path, seed: int) -> Path:
 def blank_questions(exams: Path, target: Path) -> Path:
     """The legal exam with every question replaced by one that asks nothing."""
     target.mkdir(parents=True)
-    items = [json.loads(line) for line in (exams / "legal_exam.jsonl").read_text("utf-8").splitlines()]
+    items = [json.loads(line) for line in (exams / "legal_exam.jsonl").read_text("utf-8").strip().split("\n")]
     lines = [json.dumps(item | {"question": NO_QUESTION}, ensure_ascii=False) for item in items]
     (target / "legal_exam.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
     return target

@@ -116,7 +116,7 @@ def parse_times(seat: dict[str, str]) -> dict[str, dict[str, float]]:
         for _ in range(PARSE_ROUNDS):
             argv = [seat["ORCHESTRATOR"], "-c", PARSE, str(file)]
             said = subprocess.run(argv, env=values, capture_output=True, text=True, check=True).stdout
-            seconds.append(json.loads(said.splitlines()[-1])["file"])
+            seconds.append(json.loads(said.strip().split("\n")[-1])["file"])
         found[file.stem] = {"median": round(statistics.median(seconds), 4), "slowest": round(max(seconds), 4)}
     return found
 

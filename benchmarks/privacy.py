@@ -8,7 +8,10 @@ replaced under that kind's name that had been planted as that kind. Beside each 
 wrong check digit is planted, and numbers that are neither: dockets, invoices, contracts, credit codes, amounts. A number with
 a slip that is named as an id or a card is replaced too, under another name (证件号, 账号); `wrong check digit` tells how
 many. `scan` is the share of the planted values that the final scan would name if nobody had masked them.
-Party names: those of the headers and signatures of judgments, read here line by line, must be absent from the masked text.
+Party names: those of the headers and signatures of judgments, read here line by line, must be absent from the masked text;
+told apart for the half of the judgments that the patterns were made with and for the other, which was judged afterwards.
+Headers: made ones, with surnames that are rare, names that hold a word or the sign of an organisation, roles in the middle of a
+line and compound roles; `precision` is the share of the names found in them that had been put there.
 False alarms: what is replaced in statutes, per 10,000 characters. Only numbers are kept, no text.
 The sentences were written first, then the masker's patterns were widened with them in view: for words that nobody here has
 thought of the numbers will be lower.
@@ -17,6 +20,7 @@ thought of the numbers will be lower.
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import os
 import platform
@@ -36,6 +40,10 @@ from legal_tasks.data.scan import scan
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESULT = REPOSITORY / "benchmarks" / "results" / "privacy.json"
 DOCUMENTS, STATUTES, LENGTH = 3000, 20, 600  # texts planted in, statutes looked through, characters used of a text
+# At the first run on the half that is judged afterwards, before any of it had been looked at. The faults seen there were then
+# corrected; labelled by reading each masked name that no header holds with what stands around it.
+FIRST_LOOK = {"header names": 331, "left": 4, "masked names": 351, "no names or cut": 3}
+HEADERS = 900  # texts with a made header
 Dice = random.Random
 CITIES = """北京市朝阳区 上海市浦东新区 广东省深圳市南山区 浙江省杭州市西湖区 四川省成都市武侯区 河南省郑州市金水区
 内蒙古自治区包头市昆都仑区""".split()
@@ -331,7 +339,9 @@ def planted(texts: list[str], seed: int) -> dict[str, Any]:
         dice.shuffle(additions)
         document = plant(text, additions, dice)
         masker = Witness()
-        masked = masker.mask_people(masker.mask(document, str(number)), masker.speakers(document))
+        people = masker.speakers(document)
+        masked = masker.mask_people(masker.mask(document, str(number)), people)
+        masker.replaced += [("姓名", name) for name in people]
         shown = {value: sentence.format(value) for value, (_, sentence) in values.items()}
         for value, (kind, sentence) in values.items():
             found = value not in masked
@@ -362,6 +372,51 @@ def planted(texts: list[str], seed: int) -> dict[str, Any]:
     return {"kinds": found, "wrong_check_digit": slipped}
 
 
+SURNAMES = "商 巢 佘 仝 亓 仉 佟 冼 尚 展 库 应 扈 撒 敬 楚 涂 牟 苑 覃 谌 迟 鲜于 欧阳 李 王 陈 高 方 曾 于 和".split()
+GIVEN = "海灯 立 晓朗 明远 法镇 书文 连续 亚男 平和 学村 安平 红 金福 建社 颉人 向东 若兰 庆".split()
+LABELS = """原告 被告 被告人 上诉人 被上诉人 再审申请人（一审被告、二审上诉人） 一审被告、二审上诉人 附带民事诉讼原告人
+共同委托诉讼代理人 委托代理人 法定代表人 辩护人 申请执行人 原审第三人 案外人 经营者 被害人""".split()
+BEHIND = """，男，汉族，个体户。 ，女，住云州市。 ，该公司经理。 ，河灯律师事务所律师。 ，系公司员工。
+（曾用名河灯），男。 ，无业。""".split()
+
+
+def headers(texts: list[str], seed: int) -> dict[str, Any]:
+    """{kind: {planted, recall, precision}} of made headers before real texts.
+
+    Kinds: a role at the beginning of a line, in its middle, a list of the accused in running text.
+    """
+    dice = Dice(seed)
+    rows: dict[str, Counter[str]] = defaultdict(Counter)
+    for text in texts[:HEADERS]:
+        names = {dice.choice(SURNAMES) + dice.choice(GIVEN) for _ in range(3)}
+        kind = dice.choice(("beginning of a line", "middle of a line", "running text"))
+        parts = [f"{dice.choice(LABELS)}：{name}{dice.choice(BEHIND)}" for name in names]
+        if kind == "beginning of a line":
+            head = "\n".join(parts)
+        elif kind == "middle of a line":
+            head = "原告：河灯有限公司，住所地云州市。" + "".join(parts)
+        else:
+            head = f"云州市人民检察院指控被告人{'、'.join(names)}犯盗窃罪一案，"
+        masker = Masker("benchmark")
+        found = masker.people(f"{head}\n{text[:LENGTH]}")
+        left = masker.mask_people(head, found)
+        known = masker.people(text[:LENGTH])
+        new = [name for name in found if name not in known and name != "河灯"]
+        right = sum(name in names for name in new)
+        absent = sum(name not in left for name in names)
+        rows[kind].update(planted=len(names), found=absent, masked=len(new), right=right)
+        if "-v" in sys.argv and (absent < len(names) or right < len(new)):
+            print(kind, head, found)
+    return {
+        kind: {
+            "planted": row["planted"],
+            "recall": round(row["found"] / row["planted"], 4),
+            "precision": round(row["right"] / max(row["masked"], 1), 4),
+        }
+        for kind, row in sorted(rows.items())
+    }
+
+
 ROLE = re.compile(r"人$|原告|被告|第三人|审判长|审判员|书记员|法官助理|陪审员")
 NOBODY = re.compile(
     r"公司|法院|银行|政府|委员会|中心|学校|医院|厂$|局$|部队|集团|合作社|事务所|村|社区|协会|大学|学院|场$|站$|社$|行$|所$|部$|店$|某"
@@ -386,19 +441,27 @@ def header_names(text: str) -> set[str]:
 
 
 def parties(folder: Path) -> dict[str, Any]:
-    """Names of the headers that the masked judgment still holds."""
-    names = left = 0
+    """Names of the headers that the masked judgment still holds, per half of the judgments."""
+    rows: dict[str, Counter[str]] = defaultdict(Counter)
     for path in sorted((folder / "judgments_txt").glob("*.txt")):
+        half = "made with" if int(hashlib.md5(path.name.encode()).hexdigest(), 16) % 2 == 0 else "judged afterwards"
         text = path.read_text("utf-8")
         masker = Masker("benchmark")
-        masked = masker.mask_people(masker.mask(text, path.name), masker.people(text))
+        people = masker.people(text)
+        masked = masker.mask_people(masker.mask(text, path.name), people)
+        rows[half]["masked names"] += len({re.sub(r"\s", "", name) for name in people})
         for name in header_names(text):
-            names += 1
-            if name in masked:
-                left += 1
-                if "-v" in sys.argv:
-                    print("left:", name)
-    return {"names": names, "absent": round(1 - left / names, 4) if names else None}
+            rows[half].update(names=1, left=name in masked)
+            if name in masked and "-v" in sys.argv:
+                print("left:", name)
+    return {
+        half: {
+            "names": row["names"],
+            "absent": round(1 - row["left"] / max(row["names"], 1), 4),
+            "names masked in all": row["masked names"],
+        }
+        for half, row in sorted(rows.items())
+    }
 
 
 def alarms(folder: Path, dice: Dice) -> dict[str, Any]:
@@ -433,9 +496,10 @@ def main(argv: list[str]) -> int:
         "seed": seed,
         "documents": len(texts),
         **found,
+        "headers": headers(texts, seed),
     }
     if real:
-        result |= {"party_names": parties(folder), "statutes": alarms(folder, Dice(seed))}
+        result |= {"party_names": parties(folder), "first_look": FIRST_LOOK, "statutes": alarms(folder, Dice(seed))}
     result["machine"] = {"processors": os.cpu_count(), "machine": platform.machine()}
     result |= {"date": datetime.date.today().isoformat(), "command": "make bench NAME=privacy"}
     RESULT.parent.mkdir(exist_ok=True)
@@ -447,8 +511,11 @@ def main(argv: list[str]) -> int:
             f"{kind} with a wrong check digit: {row['replaced under another name']} of {row['planted']} "
             "replaced under another name"
         )
+    for kind, row in result["headers"].items():
+        print(f"header, {kind}: recall {row['recall']} of {row['planted']}, precision {row['precision']}")
     if real:
-        print(f"party names: {result['party_names']['absent']} of {result['party_names']['names']} absent")
+        for half, row in result["party_names"].items():
+            print(f"party names, half {half}: {row['absent']} of {row['names']} absent")
         for name, row in result["statutes"].items():
             print(f"{name}: {row['alarms']} alarms in {row['characters']} characters, {row['per 10,000 characters']} per 10,000")
     return 0

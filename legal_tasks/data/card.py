@@ -14,15 +14,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from legal_tasks.data import foreign, rules, subjects
 from legal_tasks.data.privacy import MEASURED
 from legal_tasks.records import Record
 
 LENGTHS = (50, 100, 200, 400, 800, 1600, 3200, 6400)  # characters: upper ends of the histogram's classes
 EXAMPLES, PAIRS, LAWS = 3, 50, 30  # shown per rule, in all, in all
-READ = ("unreadable", "broken", "empty", "encoding")
-FORM = ("no_answer", "no_articles", "no_reasoning", "too_short", "too_long")
+READ = ("unreadable", "broken", "empty", "encoding", *(f"format_{kind}" for kind in foreign.KINDS))
+FORM = (
+    *("no_answer", "no_articles", "no_reasoning", "too_short", "too_long"),
+    *("unknown_field", "two_answers", "unknown_role", "tool_turns", "not_text"),
+)
 REPEATED = ("duplicate", "near_duplicate")
 SIZES = ((1000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+
+
+HITS = (
+    f"All hits of each rule, not only those where it was first. A rule flags where less than {rules.LEAST:.0%} of its hits were "
+    "right. Precision: the share of hits on real public consultations and instructions that one reader, with question and answer "
+    "side by side, called right; the rules were set with those hits in view, so it is not that of this data set."
+)
+
+
+SUBJECTS = (
+    f"By the laws that a record cites, a consultation's held to its question; without any by what is asked, {subjects.OTHER} "
+    f"where that is not clear. Of {subjects.READ[0]} real consultations with one a reader called {subjects.READ[1]} right."
+)
 
 
 class Tally:
@@ -141,16 +158,12 @@ def sections(facts: Facts) -> list[Section]:
     found = [
         Section("Funnel", "What became of the source items.", picture="funnel.svg"),
         Section("Items", made, ("fate", "items"), fates),
-        Section(
-            "Hits",
-            "All hits of each rule, not only those where it was first.",
-            ("rule", "hits"),
-            sorted(facts.clean["hits"].items()),
-        ),
+        Section("Hits", HITS, ("rule", "hits", "does", "precision"), [_hit(*row) for row in sorted(facts.clean["hits"].items())]),
         Section("Sources", "", ("name", "in", "used", "reference", "set aside"), _sources(facts)),
     ]
     for title, values in (("Categories", tally.categories), ("Subjects", tally.subjects), ("Licences", tally.licences)):
-        found.append(Section(title, "", ("name", "records"), sorted(values.items())))
+        text = SUBJECTS if title == "Subjects" else ""
+        found.append(Section(title, text, ("name", "records"), sorted(values.items())))
     laws = sorted(tally.laws.items(), key=lambda pair: (-pair[1], pair[0]))
     note = f"{len(laws)} laws are asked about or cited; the {min(LAWS, len(laws))} with the most records."
     found.append(Section("Laws", note, ("law", "records"), laws[:LAWS]))
@@ -175,6 +188,13 @@ def sections(facts: Facts) -> list[Section]:
     changes = [(row["what"], row["name"], row["before"], row["now"]) for row in facts.changes]
     text = "" if changes else "There is no earlier month to compare with."
     return [*found, Section("Changes against the month before", text, ("what", "name", "before", "now"), changes)]
+
+
+def _hit(rule: str, count: int) -> tuple[Any, ...]:
+    """A rule's row: how often it was broken, what follows, and how often that is right."""
+    read, right = rules.READ.get(rule, (0, 0))
+    share = f"{right / read:.2f} ({right} of {read})" if read else "not measured"
+    return rule, count, "flags" if rule in rules.FLAGS else "sets aside", share
 
 
 def _sources(facts: Facts) -> list[tuple[Any, ...]]:

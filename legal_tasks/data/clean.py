@@ -11,17 +11,32 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-import re
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from legal_tasks.data import decontaminate, dedupe, formats, privacy, rewrite, rules, scan, statutes, subjects
+from legal_tasks.data import (
+    decontaminate,
+    dedupe,
+    dialogs,
+    evidence,
+    fields,
+    formats,
+    lawdates,
+    lawpages,
+    privacy,
+    rewrite,
+    rules,
+    scan,
+    statutes,
+    subjects,
+)
+from legal_tasks.data.lawnames import Names
 from legal_tasks.data.memory import Memory
 from legal_tasks.data.variants import is_slipped, is_variant
 from legal_tasks.data.works import Drafts, Items, Work, opened, parts
@@ -29,7 +44,7 @@ from legal_tasks.records import CATEGORIES, Record, to_line
 from legal_tasks.step import Input, Output, Runtime, StepError, main, progress
 from legal_tasks.step import store as open_store
 
-VERSION = 15
+VERSION = 16
 TOLD = 2000  # items between two lines of progress
 EXCERPT = 120  # characters of an item that was set aside
 
@@ -94,70 +109,28 @@ class Report:
     seconds: float
 
 
-def read_laws(items: Items) -> list[statutes.Law]:
-    """Parse the statutes; their items become reference, or are set aside as pages without articles.
+def make_records(work: Work, item: dict[str, Any], longest: int = Params.longest) -> list[Record]:
+    """The item's records; one that yields none is set aside as empty, short of an answer, or without reasoning.
 
-    A part of a code (第三编 合同) is named after the one page of its folder that is no part, and shares its dates.
+    `longest`: characters of a record; a judgment of more is cut at its parts.
     """
-    heads = _heads(items)
-    laws, codes = [], defaultdict[tuple[str, str, str], list[statutes.Law]](list)
-    for work, item in _pages(items):
-        text, place = formats.clean_text(item["text"]), item["locator"]
-        if formats.is_case(text):
-            work.kind = "case"
-            continue
-        folder, _, name = place.rpartition("/")
-        title, hint = formats.title_of(text, name), name
-        above, dates = heads.get((work.source, folder), ("", ""))
-        if above and title != above:
-            title, hint = statutes.part_title(title, above), f"{name} {dates}"
-        law = statutes.parse_law(text, title, work.id, hint) or statutes.parse_document(text, title, work.id, hint)
-        if law is None:
-            work.aside("no_articles", "a page of a statute source without articles")
-            continue
-        laws.append(law)
-        codes[work.source, folder, law.name].append(law)
-        work.fate = "reference"
-    for same in codes.values():
-        statutes.unite(same)
-    return laws
-
-
-def _pages(items: Items) -> Iterator[tuple[Work, dict[str, Any]]]:
-    for work in items.works:
-        if work.kind == "statute" and "text" in (item := items.read(work)):
-            yield work, item
-
-
-def _heads(items: Items) -> dict[tuple[str, str], tuple[str, str]]:
-    """{(source, folder): (title, beginning of the text)} of the page above the parts of a code, whatever the files are called."""
-    folders = defaultdict[tuple[str, str], list[tuple[str, str]]](list)
-    for work, item in _pages(items):
-        folder, _, name = item["locator"].rpartition("/")
-        text = formats.clean_text(item["text"])
-        folders[work.source, folder].append((formats.title_of(text, name), text[:4000]))
-    heads = {}
-    for place, titles in folders.items():
-        whole = [(title, text) for title, text in titles if not statutes.is_part(title) and not statutes.is_decision(title)]
-        if len(whole) == 1 and any(statutes.is_part(title) for title, _ in titles):
-            heads[place] = whole[0]
-    return heads
-
-
-def make_records(work: Work, item: dict[str, Any]) -> list[Record]:
-    """The item's records; one that yields none is set aside as empty, short of an answer, or without reasoning."""
     if "fields" in item:
-        record = formats.from_fields(item)
-        if record is None:
+        try:
+            return [fields.from_fields(item)]
+        except dialogs.Unfit as unfit:
             empty = not any(str(value or "").strip() for value in item["fields"].values())
-            work.aside("empty" if empty else "no_answer", f"keys: {', '.join(map(str, item['fields']))[:120]}")
+            work.aside("empty" if empty else unfit.reason, unfit.detail)
             return []
-        return [record]
     text = formats.clean_text(item["text"])
     if len(text) < 20:
         work.aside("too_short")
         return []
-    makers = {"case": formats.from_case, "contract": formats.from_sections, "document": formats.from_document}
+    makers: dict[str, Callable[[str, dict[str, Any]], list[Record]]] = {
+        "case": partial(formats.from_case, longest=longest),
+        "contract": formats.from_sections,
+        "document": formats.from_document,
+        "consultation": formats.from_dialog,
+    }
     maker = makers.get(item["kind"])
     records = maker(text, item) if maker else []
     work.derived = len(records) > 1
@@ -169,7 +142,8 @@ def make_records(work: Work, item: dict[str, Any]) -> list[Record]:
 def apply_rules(items: Items, drafts: Drafts, judge: _Judge, hits: Counter[str], pairs: Path) -> int:
     """Keep as drafts the records that break no rule and stand in no exam; return how many items stand in one.
 
-    An item without any record left is set aside for the first reason of its first record. All hits are counted. `pairs`: the
+    An item without any record left is set aside for the first reason of its first record. All hits are counted; a rule that is
+    too often wrong (rules.FLAGS) only leaves its name with the record. `pairs`: the
     JSON Lines file for the pairs of item and exam question.
     """
     started, contaminated = time.time(), 0
@@ -181,18 +155,21 @@ def apply_rules(items: Items, drafts: Drafts, judge: _Judge, hits: Counter[str],
                 progress(number, len(waiting), stage="rules", items_per_second=rate)
             item = items.read(work)
             kept, reason, leaked = [], ("", ""), False
-            for record in make_records(work, item):
-                found, leaks = judge(item, record)
+            for record in make_records(work, item, judge.params.longest):
+                found, leaks, shown = judge(item, record)
                 for exam, line, score, rule in leaks:
                     row = {"exam": exam, "line": line, "source": work.source, "item": work.id, "score": score, "rule": rule}
                     file.write(json.dumps(row, ensure_ascii=False) + "\n")
                 detail = f"{leaks[0][0]} line {leaks[0][1]}" if leaks else ""
                 leaked = leaked or bool(leaks)
                 hits.update(found)
+                if flags := [name for name in found if name in rules.FLAGS]:
+                    record.provenance["flags"] = flags
+                    found = [name for name in found if name not in rules.FLAGS]
                 if not found:
                     kept.append(record)
                 elif not reason[0]:
-                    reason = (found[0], detail if found[0] == "exam_leak" else "")
+                    reason = (found[0], detail if found[0] == "exam_leak" else shown)
             contaminated += leaked
             if kept:
                 drafts.add(work, item, kept)
@@ -209,8 +186,11 @@ class _Judge:
         self.laws = _rank(store.bare.pattern)
         self.leaks = f"leaks {VERSION} {exams.digest()} {params.leak}"
 
-    def __call__(self, item: dict[str, Any], record: Record) -> tuple[list[str], list[tuple[str, int, float, str]]]:
-        """(names of the rules that the record breaks, [(exam, line, score, rule)])."""
+    def __call__(self, item: dict[str, Any], record: Record) -> tuple[list[str], list[tuple[str, int, float, str]], str]:
+        """(names of the rules that the record breaks, [(exam, line, score, rule)], what shows the first rule's breach).
+
+        A judgment is held to the law of its own day; the record says so where the law of today would accuse it.
+        """
         params, name, texts, answers = self.params, item["id"], parts(record), rules.answers_of(record)
         shortest = params.shortest_answer if _is_prose(item) else 1
         context = f"rules {VERSION} {shortest} {params.longest} {record.category}"
@@ -218,17 +198,41 @@ class _Judge:
         context = f"citations {VERSION} {self.laws}"
         cites = self.memory.recall(name, context, answers, lambda: list(statutes.citations(answers, self.store.bare)))
         leaks = self.memory.recall(name, self.leaks, texts, lambda: self._leaks(texts))
-        found = found + rules.cited(self.store.judge_found(cites, params.as_of, params.quotation))
-        return found + (["exam_leak"] if leaks else []), leaks
+        compared = statutes.compares(answers)
+        verdicts = self.store.judge_found(cites, params.as_of, params.quotation, compared)
+        if own := own_day(item, record, params.as_of):
+            today, verdicts = rules.cited(verdicts), self.store.judge_found(cites, own, params.quotation, compared)
+            verdicts = [verdict for verdict in verdicts if verdict.state != "not yet in force"]  # no judgment cites such a law
+            date_record(record, own, bool(today) and not rules.cited(verdicts))
+        cited = rules.cited(verdicts)
+        first = next((name for name in found if name not in rules.FLAGS), "")
+        shown = evidence.of_text(first, record) if first else evidence.of_verdicts(verdicts).get(cited[0], "") if cited else ""
+        return found + cited + (["exam_leak"] if leaks else []), leaks, shown
 
     def fault(self, record: Record) -> str:
         """The first rule that a record breaks, or "", whatever it was made of."""
-        found, _ = self({"id": record.provenance["parent"], "kind": record.category}, record)
-        return found[0] if found else ""
+        found, *_ = self({"id": record.provenance["parent"], "kind": record.category}, record)
+        return next((name for name in found if name not in rules.FLAGS), "")
 
     def _leaks(self, texts: list[str]) -> list[tuple[str, int, float, str]]:
         found = self.exams.matches("\n".join(texts), self.params.leak)
         return [(one.question.exam, one.question.line, round(one.score, 3), one.rule) for one in found]
+
+
+def own_day(item: dict[str, Any], record: Record, as_of: datetime.date) -> datetime.date | None:
+    """The day of a judgment, by whose law it is judged; None for other items and where it names none (or one to come)."""
+    if item["kind"] != "case":
+        return None
+    day = record.provenance.get("law_day") or (lawdates.judged(item["text"]) if "text" in item else "")
+    return datetime.date.fromisoformat(day) if day and day < as_of.isoformat() else None
+
+
+def date_record(record: Record, day: datetime.date, differs: bool) -> None:
+    """Note the day whose law a judgment's record goes by; where today's law is another, its question says so too."""
+    record.provenance["law_day"] = day.isoformat()
+    note = f"（以裁判当日即{day.year}年{day.month}月{day.day}日有效的法律为准。）"
+    if differs and note not in record.instruction:
+        record.instruction += note
 
 
 def _is_prose(item: dict[str, Any]) -> bool:
@@ -264,7 +268,7 @@ def drop_duplicates(works: list[Work], drafts: Drafts, params: Params, hits: Cou
 
 
 def mask(work: Work, text: str, records: list[Record], params: Params, memory: Memory) -> tuple[dict[str, int], list[str]]:
-    """Replace personal data in the records, in judgments and dialogs also the people's names.
+    """Replace personal data in the records, and the people's names.
 
     Returns {kind: replaced}, and the kinds that the other look (data.scan) still sees.
     """
@@ -280,8 +284,7 @@ def mask(work: Work, text: str, records: list[Record], params: Params, memory: M
 
 def _masked(work: Work, text: str, texts: list[list[str]], salt: str) -> tuple[list[list[str]], dict[str, int], list[str]]:
     masker = privacy.Masker(salt)
-    find = {"case": masker.people, "consultation": masker.speakers, "document": masker.speakers}.get(work.kind)
-    people = find(text) if find else []
+    people = masker.named(text, work.kind)
     masked = [[masker.mask_people(masker.mask(part, work.id), people) for part in record] for record in texts]
     left = sorted({kind for record in masked for part in record for kind in scan.scan(part)})
     return masked, dict(masker.counts), left
@@ -294,7 +297,7 @@ def finished(
     memory: Memory,
     personal: Counter[str],
     hits: Counter[str],
-    bare: re.Pattern[str],
+    bare: Names,
 ) -> Iterator[Record]:
     """The used item's records as they are trained on: masked, with their provenance. Where something is left, none."""
     records, origin = drafts.read(work)
@@ -307,17 +310,20 @@ def finished(
     personal.update(found)
     for number, record in enumerate(records):
         name = work.id + (f".{number}" if work.derived else "")
-        record.provenance = {"id": name, "parent": work.id, "licence": origin["licence"], "derived": work.derived}
+        kept = {key: record.provenance[key] for key in ("law_day", "flags") if key in record.provenance}
+        record.provenance = {"id": name, "parent": work.id, "licence": origin["licence"], "derived": work.derived} | kept
         record.provenance["locator"] = origin["locator"]
         add_subject(record, bare)
         yield record
 
 
-def add_subject(record: Record, bare: re.Pattern[str]) -> None:
+def add_subject(record: Record, bare: Names) -> None:
     """Note in the record's provenance which laws it cites and what it is about."""
     text = "\n".join(parts(record))
-    cited = [(law, article) for law, article, _, _ in statutes.citations(text, bare)]
-    laws, subject = subjects.describe(cited, text, record.category)
+    cited = [(bare.resolve(law), article) for law, article, _, _ in statutes.citations(text, bare)]
+    asked = "\n".join([*(turn[0] for turn in record.history), record.instruction, record.input])
+    asked = asked if record.category == "consultation" else ""
+    laws, subject = subjects.describe(cited, text, record.category, asked)
     record.provenance |= {"laws": laws, "subject": subject}
 
 
@@ -339,7 +345,8 @@ def article_records(store: statutes.Store, items: Items, day: datetime.date, mos
     for law, number in found:
         item = item if item["id"] == law.item else items.read(works[law.item])
         record = formats.from_article(law, number, item["source"])
-        record.provenance = {"id": f"{law.item}.{number}", "parent": law.item, "licence": item["licence"], "derived": True}
+        name = f"{law.item}.{law.part}.{number}" if law.part else f"{law.item}.{number}"
+        record.provenance = {"id": name, "parent": law.item, "licence": item["licence"], "derived": True}
         record.provenance |= {"locator": item["locator"], "version": law.version}
         record.provenance |= {"laws": [law.name], "subject": subjects.of_law(law.name, number)}
         yield record
@@ -348,9 +355,22 @@ def article_records(store: statutes.Store, items: Items, day: datetime.date, mos
 def _excerpt(item: dict[str, Any], masker: privacy.Masker) -> str:
     """The beginning of what was set aside, without personal data; nothing where some is left."""
     text = item["text"] if "text" in item else "\n".join(map(str, item["fields"].values()))
-    people = masker.people(text) if item["kind"] == "case" else masker.speakers(text)
-    masked = masker.mask_people(masker.mask(text[:2000], item["id"]), people)[:EXCERPT]
+    return _hidden(text[:2000], item, text, masker)[:EXCERPT]
+
+
+def _hidden(words: str, item: dict[str, Any], text: str, masker: privacy.Masker) -> str:
+    """Words of an item, whose text is given, without personal data; nothing where some is left."""
+    people = masker.named(text, item["kind"])
+    masked = masker.mask_people(masker.mask(words, item["id"]), people)
     return "" if scan.scan(masked) else masked
+
+
+def _detail(work: Work, item: dict[str, Any], masker: privacy.Masker) -> str:
+    """The evidence of a rule quotes the item: it is shown without personal data."""
+    if not work.detail or work.fate not in rules.NAMES:
+        return work.detail
+    text = item["text"] if "text" in item else "\n".join(map(str, item["fields"].values()))
+    return _hidden(work.detail, item, text, masker)
 
 
 def _rank(text: str) -> str:
@@ -393,7 +413,7 @@ def write_set_aside(items: Items, params: Params, accounts: Accounts) -> None:
             if work.fate not in ("used", "reference"):
                 item = items.read(work)
                 row = {name: item[name] for name in ("id", "kind", "source", "locator")}
-                row |= {"reason": work.fate, "detail": work.detail, "excerpt": _excerpt(item, hide)}
+                row |= {"reason": work.fate, "detail": _detail(work, item, hide), "excerpt": _excerpt(item, hide)}
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
@@ -418,10 +438,10 @@ def run(params: Params) -> Report:
     hits, personal = Counter[str](), Counter[str]()
     memory = Memory(open_store().root / ".documents" / "clean.sqlite" if params.remember else None)
     with opened(params.items, params.output) as (items, drafts):
-        laws = read_laws(items)
+        laws = lawpages.read_laws(items)
         store = statutes.Store(laws)
         exams = decontaminate.read_exams(params.items, params.leak_shortest)
-        exams.exempt(text for law in laws for text in law.articles.values())
+        exams.exempt(text for law in laws for text in [*law.articles.values(), law.annex])
         judge = _Judge(store, exams, params, memory)
         contaminated = apply_rules(items, drafts, judge, hits, params.output / "contamination.jsonl")
         drop_duplicates([work for work in items.works if not work.fate], drafts, params, hits)

@@ -26,14 +26,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from legal_tasks.artifacts import digest_files, sha256_file
-from legal_tasks.data import apart, archives, costs, documents, encodings, large, readers, sources, tombstones
+from legal_tasks.data import apart, archives, costs, documents, encodings, foreign, large, readers, sources, tombstones
 from legal_tasks.data import exams as layouts
 from legal_tasks.evaluation import names
 from legal_tasks.evaluation.items import by_kind
 from legal_tasks.evaluation.rules import STANDING
 from legal_tasks.step import Output, StepError, main, progress
 
-VERSION = 9
+VERSION = 10
 EMBEDDED = "embedded"
 CARD = "card/exams.json"
 LICENCES = ("MIT", "Apache-2.0", "CC0-1.0", "CC-BY-4.0", "BSD-3-Clause", "public-domain")
@@ -108,7 +108,7 @@ def read_file(source: sources.Source, file: Path, place: str) -> Iterator[tuple[
             return
         costs.check_size(file.stat().st_size)
         data = file.read_bytes()
-        if readers.binary_form(data) != "zip":
+        if readers.binary_form(data) != "zip" or foreign.kind_of(data) is not None:
             yield place, *read_data(source, str(file), place, data)
             return
         del data
@@ -135,6 +135,8 @@ def read_data(source: sources.Source, file: str, place: str, data: bytes) -> tup
     """(format, pieces) of a file's content; StepError if the YAML names this very file and it is no text of any kind."""
     if not data.strip():
         return "unknown", [readers.Piece("", broken="the file is empty", reason="empty")]
+    if other := foreign.kind_of(data):
+        return "unknown", [readers.Piece("", broken=other.why, reason=other.reason)]
     try:
         binary = readers.binary_form(data)
         if binary == "zip":
@@ -155,7 +157,7 @@ def read_data(source: sources.Source, file: str, place: str, data: bytes) -> tup
         return "unknown", [readers.Piece("", broken=f"unreadable: {error}", reason="unreadable")]
     if source.form in readers.BINARY:
         raise StepError(f"{file} is not {source.form.upper()} as its `format` says; correct `format` or leave it out")
-    return form, readers.pieces(text, form)
+    return form, readers.pieces(text, form, place)
 
 
 def _digest(kind: str, piece: readers.Piece) -> str:

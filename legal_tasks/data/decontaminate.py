@@ -107,7 +107,8 @@ class Exams:
     def exempt_statutes(self, path: Path) -> None:
         """`exempt` for the articles in statutes.jsonl of data.clean."""
         with open(path, encoding="utf-8") as file:  # its lines end at a line feed; an article may hold U+2028
-            self.exempt(text for line in file for text in json.loads(line)["articles"].values())
+            laws = (json.loads(line) for line in file)
+            self.exempt(text for law in laws for text in [*law["articles"].values(), law.get("annex", "")])
 
     def digest(self) -> str:
         """Of all that decides what is found, for results that are kept."""

@@ -1,4 +1,4 @@
-"""The text of DOCX, PDF and HTML, the rows of Parquet.
+"""The text of DOCX and PDF, the rows of Parquet.
 
 Their formats let a small file cost minutes and gigabytes: READERS work in a process of their own (apart.py).
 Each takes an open file and its size in bytes, and gives values: one text, or a mapping per row.
@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import datetime
 import logging
+import math
 import re
 import zipfile
 from collections.abc import Callable, Iterator
-from html.parser import HTMLParser
 from typing import Any, BinaryIO
 
 from legal_tasks.data import costs
 
 LONGEST = 5_000_000  # characters of one item; a longer one is no document
-MOST_COLUMNS = 10_000  # of a table in a DOCX; Word itself makes 63
 PARQUET_ROWS = 1_000  # rows that are in memory at once
 
 
@@ -25,7 +24,7 @@ class Unreadable(Exception):
     """The bytes are no text, or no whole file of their format; the message says why."""
 
 
-class _Joined:
+class Joined:
     """Lines that become one text; TooCostly (too_long) as soon as they are more than LONGEST characters."""
 
     def __init__(self) -> None:
@@ -40,37 +39,13 @@ class _Joined:
 
 
 def docx(file: BinaryIO, size: int) -> Iterator[str]:
-    """Paragraphs and table rows in their order; headings keep a # before them."""
-    import docx
+    """Paragraphs and table rows in their order (word.py); headings keep a # before them."""
+    from legal_tasks.data import word
 
     with zipfile.ZipFile(file) as archive:
         # A directory that lies is met by the bound of memory.
         costs.check_expansion(sum(entry.file_size for entry in archive.infolist()), size, "the parts of the DOCX")
-    lines, heads = _Joined(), dict[Any, str]()
-    for part in docx.Document(file).iter_inner_content():
-        if hasattr(part, "rows"):
-            for row in part.rows:
-                lines.add(_row(row))
-        else:
-            text = part.text
-            lines.add(_head(part, heads) + text if text.strip() else text)
-    yield "\n".join(lines.parts)
-
-
-def _row(row: Any) -> str:
-    columns = sum(cell.grid_span for cell in row._tr.tc_lst)
-    if columns > MOST_COLUMNS:
-        raise costs.TooCostly(f"expansion: a row of {columns:,} columns, bound {MOST_COLUMNS:,}")
-    return " | ".join(cell.text.strip() for cell in row.cells)
-
-
-def _head(paragraph: Any, known: dict[Any, str]) -> str:
-    """`# ` for a heading of the first level, and so on; `known` by the style's id, because each look at the styles is slow."""
-    style = paragraph._p.style
-    if style not in known:
-        found = re.match(r"(?:Heading|标题) ?(\d)|Title$", paragraph.style.name or "" if paragraph.style else "")
-        known[style] = f"{'#' * int(found[1] or 1)} " if found else ""
-    return known[style]
+    yield from word.read(file)
 
 
 def pdf(file: BinaryIO, size: int) -> Iterator[str]:
@@ -79,7 +54,7 @@ def pdf(file: BinaryIO, size: int) -> Iterator[str]:
     reader = pypdf.PdfReader(file)
     if reader.is_encrypted:
         raise Unreadable("is an encrypted PDF: remove its password")
-    pages = _Joined()
+    pages = Joined()
     for page in reader.pages:
         pages.add(page.extract_text())
     yield re.sub("[\ud800-\udfff]", "\ufffd", "\n".join(pages.parts))  # half a character cannot be written
@@ -95,49 +70,59 @@ def parquet(file: BinaryIO, size: int) -> Iterator[dict[str, Any]]:
     costs.check_expansion(total, size, f"{rows:,} rows of {row:,} bytes or more")
     kept: list[Any] | None = []
     for batch in source.iter_batches(PARQUET_ROWS, use_threads=False):
-        batch.validate(full=True)
+        batch = _sound(batch)
         total += sum(_plain_bytes(column) for column in batch.columns)
         costs.check_expansion(total, size, "the rows")
         kept = [*kept, batch] if kept is not None and total < costs.FREE else None  # a small table is not read twice
     for batch in source.iter_batches(PARQUET_ROWS, use_threads=False) if kept is None else kept:
-        yield from batch.to_pylist()
+        yield from _dicts(batch if kept is not None else _sound(batch))
+
+
+def _sound(batch: Any) -> Any:
+    """The batch, if it is sound; texts that are no UTF-8 as bytes, so that they cost their own row only."""
+    import pyarrow
+
+    try:
+        batch.validate(full=True)
+    except pyarrow.ArrowInvalid:
+        texts = {pyarrow.string(): pyarrow.binary(), pyarrow.large_string(): pyarrow.large_binary()}
+        columns = [column.cast(texts[column.type]) if column.type in texts else column for column in batch.columns]
+        batch = pyarrow.RecordBatch.from_arrays(columns, names=batch.schema.names)
+        batch.validate(full=True)
+    return batch
+
+
+def _dicts(batch: Any) -> Iterator[dict[str, Any]]:
+    """The rows of a batch. A value that Python has no form for (a day in the year 20000) is told as Arrow writes it."""
+    columns = []
+    for column in batch.columns:
+        try:
+            columns.append(column.to_pylist())
+        except (ValueError, OverflowError, ArithmeticError):
+            columns.append([_told(one) for one in column])
+    names = batch.schema.names
+    for row in zip(*columns, strict=True):
+        yield {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in zip(names, row, strict=True)
+        }
+
+
+def _told(value: Any) -> Any:
+    import pyarrow
+
+    try:
+        return value.as_py()
+    except (ValueError, OverflowError, ArithmeticError):
+        try:
+            return value.cast(pyarrow.string()).as_py()
+        except pyarrow.ArrowException:
+            return f"a {value.type}"
 
 
 def _plain_bytes(column: Any) -> int:
     """Bytes of a column's values, each counted where it stands."""
     return (column.dictionary_decode() if hasattr(column, "dictionary_decode") else column).nbytes
-
-
-class _Text(HTMLParser):
-    BLOCKS = {"p", "div", "br", "li", "tr", "h1", "h2", "h3", "h4", "h5", "section", "article", "title", "table"}
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.parts: list[str] = []
-        self.hidden = 0
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.hidden += tag in ("script", "style")
-        if tag in self.BLOCKS:
-            self.parts.append("\n# " if tag == "h1" else "\n")
-
-    def handle_endtag(self, tag: str) -> None:
-        self.hidden -= tag in ("script", "style") and self.hidden > 0
-        if tag in self.BLOCKS:
-            self.parts.append("\n")
-
-    def handle_data(self, data: str) -> None:
-        if not self.hidden:
-            self.parts.append(data)
-
-
-def html_text(text: str) -> str:
-    """The visible text of a page, a line per block; the first heading keeps a # before it. TooCostly where it takes too long."""
-    parser = _Text()
-    # Its parser is Python and asks for no more memory than the page: it needs no process of its own.
-    with costs.alarm(costs.cpu_s(len(text)), "the page"):
-        parser.feed(text)
-        return re.sub(r"\n\s*\n+", "\n\n", "".join(parser.parts)).strip()
 
 
 READERS: dict[str, Callable[[BinaryIO, int], Iterator[Any]]] = {"docx": docx, "pdf": pdf, "parquet": parquet}
@@ -180,13 +165,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, datetime.date | datetime.time):  # a datetime is a date
         return value.isoformat()
     if isinstance(value, bytes):
-        return value.decode("utf-8") if _is_text(value) else f"{len(value)} bytes"
+        text = value.decode("utf-8", "replace")
+        return text if text.count("\ufffd") <= len(text) // 4 and "\0" not in text else f"{len(value)} bytes"
     return str(value)
-
-
-def _is_text(value: bytes) -> bool:
-    try:
-        value.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True

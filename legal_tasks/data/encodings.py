@@ -5,6 +5,7 @@ from __future__ import annotations
 from legal_tasks.data.documents import Unreadable
 
 SAMPLE = 100_000  # characters by which an encoding is judged
+MOST_ZEROS = 0.02  # share of zero bytes that a damaged text may hold
 BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
 
@@ -15,15 +16,16 @@ def decode(data: bytes) -> tuple[str, str]:
             return data.decode(encoding, "replace"), encoding
     if b"\0" in data[:4000]:
         found = _utf16(data)
-        if found is None:
+        if found is not None:
+            return found
+        if data.count(0) > MOST_ZEROS * len(data) + 1:
             raise Unreadable("holds zero bytes: it is no text")
-        return found
     for encoding in ("utf-8", "gb18030"):
         try:
             text = data.decode(encoding)
         except UnicodeDecodeError:
             continue
-        if encoding == "utf-8" or not _odd(text):
+        if (encoding == "utf-8" and b"\0" not in data[:4000]) or not _odd(text):
             return text, encoding
     found = _utf16(data)
     if found:

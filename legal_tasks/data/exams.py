@@ -10,14 +10,11 @@ import re
 from collections.abc import Collection
 from typing import Any
 
+from legal_tasks.data.options import LETTERS, charges_of, is_key, letters_of, options_of, split_options
 from legal_tasks.evaluation.articles import canonical
 from legal_tasks.evaluation.items import KINDS, Item, check_item
 
-LETTERS = "ABCDEFGH"
-OPTION = re.compile(r"(?m)^\s*[(（]?([A-H])[)）]?\s*[:：.．、]\s*")
-INLINE = re.compile(r"(?:^|(?<=[\s;；。.，,?？:：)）]))([A-H])\s*[:：.．、]\s*")
-STATED = re.compile(r"^\s*\[?(?:正确)?答案\]?[\s:：]*([A-H](?:[\s、,，]*[A-H])*)\s*(?:<eoa>)?[\s。.]*$")
-CHARGES = re.compile(r"^\s*(?:罪名|被告人?罪名)[\s:：]*(.+)$", re.S)
+CHARGES = re.compile(r"^\s*\[?(?:罪名|被告人?罪名)\]?[\s:：]*(.+)$", re.S)
 
 
 def normalise(fields: dict[str, Any], suite: str, number: int, kind: str = "", category: str = "") -> tuple[Item | None, str]:
@@ -84,24 +81,29 @@ def _cited(fields: dict[str, Any]) -> Item | None:
 
 
 def _columns(fields: dict[str, Any]) -> Item | None:
-    lower = {str(key).lower(): value for key, value in fields.items()}
-    question = lower.get("question") or lower.get("input")
-    answer = lower.get("answer") or lower.get("output")
-    if not question or "a" not in lower or "b" not in lower or not isinstance(answer, str):
+    """A row with a column for each option: question, A, B, C, D, answer; also 题目, 选项A, 答案."""
+    lower = {str(key).strip().lower(): value for key, value in fields.items()}
+    question = next((lower[key] for key in ("question", "input", "题目", "题干", "问题") if lower.get(key)), None)
+    answer = next(
+        (lower[key] for key in ("answer", "output", "label", "答案", "正确答案") if lower.get(key) not in (None, "")), None
+    )
+    options = options_of(lower)
+    if not question or not {"A", "B"} <= options.keys() or answer is None:
         return None
-    options = {letter: lower.get(letter.lower()) or "" for letter in LETTERS}
-    item = {"question": str(question).strip(), "options": options, "answer": _letters(answer)}
+    options = {letter: options[letter] for letter in LETTERS if options.get(letter)}
+    item = {"question": str(question).strip(), "options": options, "answer": letters_of(answer, options)}
     return item | ({"category": str(lower["source"])} if lower.get("source") else {})
 
 
 def _jec(fields: dict[str, Any]) -> Item | None:
-    options, label = fields.get("options"), fields.get("label") or fields.get("answer")
-    if not isinstance(fields.get("question"), str) or not isinstance(options, list) or not label:
+    """Options of their own: {question, options: [...] or {A: ...}, label or answer}."""
+    given = next((fields[key] for key in ("options", "choices", "option") if fields.get(key)), None)
+    label = next((fields[key] for key in ("label", "answer", "answers", "答案") if fields.get(key) not in (None, "", [])), None)
+    options = options_of(given)
+    if not isinstance(fields.get("question"), str) or len(options) < 2 or label is None:
         return None
-    texts = [re.sub(r"^\s*[(（]?[A-H][)）.．、:：]\s*", "", str(option)) for option in options]
     question = f"{fields['passage']}\n{fields['question']}" if fields.get("passage") else fields["question"]
-    answer = [str(part) for part in label] if isinstance(label, list) else _letters(str(label))
-    return {"question": question.strip(), "options": dict(zip(LETTERS, texts, strict=False)), "answer": answer}
+    return {"question": question.strip(), "options": options, "answer": letters_of(label, options)}
 
 
 def _asked(fields: dict[str, Any]) -> Item | None:
@@ -111,9 +113,10 @@ def _asked(fields: dict[str, Any]) -> Item | None:
     if text is None or answer is None:
         return None
     stem, options = split_options(text)
-    letters = STATED.match(answer)
-    if len(options) > 1 and (letters or re.fullmatch(r"[A-H\s、,，.。]+", answer)):
-        return {"question": stem, "options": options, "answer": _letters(letters[1] if letters else answer)}
+    if len(options) > 1 and not CHARGES.match(answer) and (letters := letters_of(answer, options)):
+        return {"question": stem, "options": options, "answer": letters}
+    if is_key(answer):  # letters without options, which the check then names as the reason
+        return {"question": stem, "options": options, "answer": letters_of(answer, options)}
     return _words(text, answer)
 
 
@@ -122,8 +125,7 @@ def _words(text: str, answer: str) -> Item:
     from legal_tasks.evaluation.cases import refer
 
     named = CHARGES.match(answer)
-    charges = [part.strip() for part in re.split("[;；、,，]", named[1].strip(" 。."))] if named else []
-    charges = [name if name.endswith("罪") else f"{name}罪" for name in charges if name]
+    charges = charges_of(named[1].removesuffix("<eoa>")) if named else []
     reference = refer("" if named else answer.removeprefix("法条:").removeprefix("法条："), charges)
     return {"question": text.strip(), "kind": "analysis", "reference": reference}
 
@@ -146,24 +148,6 @@ def _prompt(fields: dict[str, Any]) -> Item | None:
         kind = "answer"
     category = fields.get("domain_zh") or fields.get("type") or fields.get("一级领域") or kind
     return {"question": prompt.strip(), "kind": kind, "category": str(category)}
-
-
-def split_options(text: str) -> tuple[str, dict[str, str]]:
-    """(stem, {letter: text}) of a question whose options stand at line starts or, from A on in order, within a line."""
-    marks = list(OPTION.finditer(text))
-    if len(marks) < 2:
-        marks = list(INLINE.finditer(text))
-        first = next((place for place, mark in enumerate(marks) if mark[1] == "A"), len(marks))
-        marks = [mark for letter, mark in zip(LETTERS, marks[first:], strict=False) if mark[1] == letter]
-    if not marks:
-        return text.strip(), {}
-    ends = [mark.start() for mark in marks[1:]] + [len(text)]
-    options = {mark[1]: text[mark.end() : end].strip(" \n,，;；") for mark, end in zip(marks, ends, strict=True)}
-    return text[: marks[0].start()].strip(), options
-
-
-def _letters(answer: str) -> list[str]:
-    return sorted(set(re.findall(r"[A-H]", answer)))
 
 
 def split_of(place: str, places: Collection[str]) -> str:

@@ -6,7 +6,7 @@ import codecs
 from collections.abc import Iterator
 from pathlib import Path
 
-from legal_tasks.data.readers import LONGEST, Piece, binary_form, line_piece, sniff, too_long
+from legal_tasks.data.readers import LINE_END, LONGEST, Piece, binary_form, line_piece, sniff, too_long
 
 STREAMED = 32 << 20  # bytes; a smaller file is read as a whole
 CHUNK = 1 << 20  # bytes
@@ -26,7 +26,7 @@ def line_pieces(file: Path, form: str | None) -> Iterator[Piece] | None:
             return None
         text = head.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
         # With one line alone the end of the file would decide what it is.
-        if form is None and (len(text[:LONGEST].splitlines()) < 2 or sniff(text) != "jsonl"):
+        if form is None and (not LINE_END.search(text[:LONGEST].rstrip()) or sniff(text) != "jsonl"):
             return None
         decoder = codecs.getincrementaldecoder("utf-8")()
         try:

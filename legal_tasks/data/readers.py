@@ -6,8 +6,6 @@ cannot be read becomes an item with `broken` set, so that every source item stay
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 import tempfile
@@ -17,13 +15,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
-from legal_tasks.data import apart, costs, documents
+from legal_tasks.data import apart, costs, dialogs, fields, foreign, markup, tables
 from legal_tasks.data.costs import TooCostly
 from legal_tasks.data.documents import LONGEST, Unreadable
 
 BINARY = ("docx", "pdf", "parquet")
 FORMATS = ("json", "jsonl", "csv", "html", "md", "txt", *BINARY)
-MOST_ROW_LINES = 500  # lines of one row of a CSV
+MOST_TURNS = 1000  # lines of a file that is one dialog
+PAGES = (".html", ".htm", ".xhtml", ".shtml")
+LINE_END = re.compile(r"\r\n?|\n")  # of JSON Lines; U+2028 and its like stand within a line
 FAR = 1 << 16  # characters before a fault of a list, from which on they are cut off
 
 
@@ -45,9 +45,12 @@ def binary_form(data: bytes) -> str | None:
     if data.startswith(b"PAR1"):
         return "parquet"
     if data.startswith(b"PK\x03\x04"):
-        if b"word/document.xml" in data:
-            return "docx"
-        return "zip"
+        names = foreign.names_in(data)
+        if names:
+            is_document = "[Content_Types].xml" in names and any(name.startswith("word/") for name in names)
+        else:
+            is_document = b"word/document.xml" in data  # a broken one is told from a broken archive
+        return "docx" if is_document else "zip"
     return None
 
 
@@ -112,7 +115,7 @@ def sniff(text: str, name: str = "") -> str:
     """The format that the content shows; the file's name only decides between Markdown and plain text."""
     body = text.lstrip("\ufeff \t\r\n")
     if body[:1] in "[{" and body:
-        lines = [line for line in body[:LONGEST].splitlines()[:5] if line.strip()]
+        lines = [line for line in LINE_END.split(body[:LONGEST], 5)[:5] if line.strip()]
         if len(lines) > 1 and sum(line.startswith("{") and line.rstrip().endswith("}") for line in lines) >= len(lines) / 2:
             return "jsonl"
         whole = sum(_is_json(line) for line in lines[:-1] or lines)
@@ -120,9 +123,10 @@ def sniff(text: str, name: str = "") -> str:
             return "jsonl"
         if body[0] == "{" or re.match(r"\[\s*[\[{\"\]]", body):
             return "json"
-    if re.match(r"(?is)<(!doctype html|html|head|body)\b", body):
-        return "html"
-    if _is_csv(body):
+    if body[:1] == "<" or name.lower().endswith(PAGES):
+        if markup.is_page(body, name):
+            return "html"
+    if tables.layout(body, name):
         return "csv"
     return "md" if name.lower().endswith((".md", ".markdown")) or re.search(r"(?m)^#{1,4} ", body) else "txt"
 
@@ -138,35 +142,46 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _is_csv(body: str) -> bool:
-    rows = []
-    try:
-        for row in csv.reader(io.StringIO(body)):
-            rows.append(row)
-            if len(rows) == 8:
-                break
-    except csv.Error:
-        return False
-    if len(rows) < 2 or len(rows[0]) < 2 or any(len(cell) > 40 or "：" in cell for cell in rows[0]):
-        return False
-    return sum(len(row) == len(rows[0]) for row in rows[:-1]) >= max(1, (len(rows) - 1) // 2)
-
-
-def pieces(text: str, form: str) -> Iterable[Piece]:
-    """All items of a file's text in order, each made when it is asked for."""
+def pieces(text: str, form: str, name: str = "") -> Iterable[Piece]:
+    """All items of a file's text in order, each made when it is asked for. `name`: the file's."""
     text = text.lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     if form == "json":
         return _json_pieces(text)
     if form == "jsonl":
+        if dialog := _dialog_of(text):
+            return [dialog]
         return (line_piece(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip())
     if form == "csv":
-        return _or(_csv_pieces(text), Piece("", broken="a heading without rows", reason="empty"))
+        return _or(_csv_pieces(text, name), Piece("", broken="a heading without rows", reason="empty"))
     if form == "html":
         try:
-            text = documents.html_text(text)
+            text = markup.page_text(text)
         except TooCostly as error:
             return [_costly("", error)]
     return [_piece("", text)] if text.strip() else [Piece("", broken="the file is empty", reason="empty")]
+
+
+def _csv_pieces(text: str, name: str) -> Iterator[Piece]:
+    for number, (row, fault) in enumerate(tables.rows(text, name), 1):
+        yield Piece(f"row {number}", broken=fault) if row is None else Piece(f"row {number}", fields=row)
+
+
+def _dialog_of(text: str) -> Piece | None:
+    """The dialog whose turns are the lines of a text."""
+    lines = [line for line in text[:LONGEST].split("\n") if line.strip()]
+    if not 1 < len(lines) <= MOST_TURNS or len(text) > LONGEST or not dialogs.is_turn(_value(lines[0])):
+        return None
+    turns = [_value(line) for line in lines]
+    return _piece("", {"messages": turns}) if dialogs.is_dialog(turns) else None
+
+
+def _value(line: str) -> Any:
+    """What a line of JSON says; None where it is none without a fault."""
+    try:
+        value, end, faults = _Json().at(line.strip(), 0)
+    except (ValueError, RecursionError):
+        return None
+    return None if faults or end < len(line.strip()) else value
 
 
 def unwrap(value: Any) -> Any:
@@ -178,7 +193,7 @@ def unwrap(value: Any) -> Any:
 
 def _piece(place: str, value: Any, faults: list[str] | None = None) -> Piece:
     """The item that a value is; `faults`: what its JSON says twice or not at all."""
-    value = unwrap(value)
+    value = {"messages": value} if dialogs.is_dialog(value) else unwrap(value)
     if faults:
         return Piece(place, broken=f"not JSON: {faults[0]}", reason="ambiguous")
     if isinstance(value, dict):
@@ -280,7 +295,8 @@ def line_piece(number: int, line: str) -> Piece:
 
 def _json_pieces(text: str) -> Iterable[Piece]:
     start = len(text) - len(text.lstrip())
-    if text[start : start + 1] == "[":
+    is_list = text[start : start + 1] == "["
+    if is_list and not _begins_dialog(text, start + 1):
         return _or(_elements(text, start + 1, whole=True), Piece("", broken="the list is empty", reason="empty"))
     reader = _Json()
     try:
@@ -290,12 +306,39 @@ def _json_pieces(text: str) -> Iterable[Piece]:
     except (ValueError, RecursionError) as error:
         if "[" not in text and isinstance(error, RecursionError):
             return [_costly("[0]", costs.too_deep(_past(text, start)[1]))]
-        return _elements(text, text.find("[") + 1)
-    if isinstance(value, dict) and len(value) == 1 and not faults:
-        [part] = value.values()
-        if isinstance(part, list) and part and isinstance(unwrap(part[0]), dict):
-            return [_piece(f"[{number}]", one) for number, one in enumerate(part)]
-    return [_piece("[0]", value, faults)]
+        return _elements(text, start + 1 if is_list else text.find("[") + 1, whole=is_list)
+    if faults and is_list:
+        return _elements(text, start + 1, whole=True)
+    parts = None if faults else _items_in(value)
+    return [_piece("[0]", value, faults)] if parts is None else [_piece(place, one) for place, one in parts]
+
+
+def _begins_dialog(text: str, place: int) -> bool:
+    """Whether the first element of a list is a turn: then the list may be one dialog."""
+    try:
+        return dialogs.is_turn(_Json().at(text, _skip(text, place))[0])
+    except (ValueError, RecursionError):
+        return False
+
+
+def _items_in(value: Any) -> list[tuple[str, Any]] | None:
+    """(place, item) of those in an object or list that only wraps them; None where it is one item itself.
+
+    Around items stand {"data": […]} with a status and the like, or an object of them by their ids; a dialog is one item.
+    """
+    if isinstance(value, list):
+        return None if dialogs.is_dialog(value) else [(f"[{number}]", one) for number, one in enumerate(value)]
+    if not isinstance(value, dict) or any(fields.is_known(name) for name in value):
+        return None
+    lists = [part for part in value.values() if isinstance(part, list | dict) and part]
+    if len(value) > 1 and all(isinstance(part, dict) and any(map(fields.is_known, part)) for part in value.values()):
+        return [(f"[{name!r}]"[:60], part) for name, part in value.items()]
+    if len(lists) != 1 or not isinstance(lists[0], list) or not isinstance(unwrap(lists[0][0]), dict):
+        return None
+    if dialogs.is_dialog(lists[0]):
+        return None
+    others = [part for part in value.values() if part is not lists[0] and isinstance(part, str) and len(part) >= fields.SHORTEST]
+    return None if others else [(f"[{number}]", one) for number, one in enumerate(lists[0])]
 
 
 def _elements(text: str, place: int, whole: bool = False) -> Iterator[Piece]:
@@ -363,46 +406,3 @@ def _skip(text: str, place: int) -> int:
     while place < len(text) and text[place] in " \t\r\n,":
         place += 1
     return place
-
-
-def _csv_pieces(text: str) -> Iterator[Piece]:
-    csv.field_size_limit(2 * LONGEST)
-    lines = text.split("\n")
-    header: list[str] = []
-    place = number = 0
-    while place < len(lines):
-        cells, used = _csv_record(lines, place, len(header))
-        if not header and cells:
-            header = [cell.strip() or f"column{n}" for n, cell in enumerate(cells)]
-        elif cells is None or any(cell.strip() for cell in cells):
-            number += 1
-            yield _row_piece(number, header, cells)
-        place += used
-
-
-def _csv_record(lines: list[str], place: int, width: int) -> tuple[list[str] | None, int]:
-    """(cells, lines used) of the record that begins on a line; None where its quotes never close or close amiss.
-
-    A stray quote would swallow all lines to the next one: a record over several lines counts only if it has all its cells.
-    """
-    quotes = 0
-    for end in range(place + 1, min(place + MOST_ROW_LINES, len(lines)) + 1):
-        quotes += lines[end - 1].count('"')
-        if quotes % 2:
-            continue
-        chunk = "\n".join(lines[place:end])
-        try:
-            cells = next(csv.reader(io.StringIO(chunk), strict=True), [])
-        except csv.Error:
-            return None, 1
-        whole = end == place + 1 or not width or len(cells) == width
-        return (cells, end - place) if whole else (None, 1)
-    return None, 1
-
-
-def _row_piece(number: int, header: list[str], cells: list[str] | None) -> Piece:
-    if cells is None:
-        return Piece(f"row {number}", broken="not CSV: quotes that do not close")
-    if len(cells) != len(header):
-        return Piece(f"row {number}", broken=f"{len(cells)} cells under {len(header)} headings")
-    return Piece(f"row {number}", fields=dict(zip(header, cells, strict=True)))

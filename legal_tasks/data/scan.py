@@ -31,11 +31,11 @@ def _runs(text: str) -> Iterator[str]:
         if run[:2].lower() == "qq" and run[2:3].isdigit():  # the name of the account and the account in one run
             before, run = "qq", run[2:]
         digits = run.replace(" ", "").replace("-", "")
-        if digits and (kind := _number(digits, after) or _area_code(run, before) or _named(digits, before, after)):
+        if digits and (kind := _number(digits, after, before) or _area_code(run, before) or _named(digits, before, after)):
             yield kind
 
 
-def _number(digits: str, after: str) -> str:
+def _number(digits: str, after: str, before: str) -> str:
     """What a number is by its length, its first digits and its check digit; "" for anything."""
     digits = digits.removeprefix("00") if len(digits) == 15 and digits.startswith("0086") else digits
     if len(digits) == 13 and digits.startswith("86"):
@@ -52,9 +52,17 @@ def _number(digits: str, after: str) -> str:
         return "mobile"
     if len(digits) == 18 and digits[6:8] in ("19", "20") and (digits[-1].isdigit() or digits[-1] in "Xx") and _mod_11_2(digits):
         return "resident id"
+    if len(digits) == 18 and not before.rstrip("：: 为是").endswith(("号", "码", "第")) and _like_id(digits):
+        return "resident id"
     if 16 <= len(digits) <= 19 and digits.isdigit() and digits.startswith(CARDS) and _luhn(digits):
         return "bank card"
     return ""
+
+
+def _like_id(digits: str) -> bool:
+    """A place, a century, a month and a day where an id has them; its check character may be wrong."""
+    area, century, month, day = digits[:2], digits[6:8], digits[10:12], digits[12:14]
+    return "11" <= area <= "83" and century in ("19", "20") and "01" <= month <= "12" and "01" <= day <= "31"
 
 
 def _area_code(run: str, before: str) -> str:

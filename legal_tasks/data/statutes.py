@@ -11,53 +11,30 @@ import json
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
-from legal_tasks.data.dedupe import normal
-from legal_tasks.data.numerals import NUMBER, article_name, to_number
+from legal_tasks.data import lawdates, lawtext
+from legal_tasks.data.citing import UNREADABLE, Citation, bare_names, citations, repeals, short_name
+from legal_tasks.data.numerals import article_name, numeral
 from legal_tasks.data.quotations import fits
 
-ARTICLE = re.compile(rf"^[\s　]*(?:\*\*)?第({NUMBER})条(?:之({NUMBER}))?(?:\*\*)?(?=[\s　:：*【（]|$)[\s　:：]*", re.M)
-TO = "至到—～~-"
-ONE = rf"(?:第{NUMBER}|[0-9]{{1,4}})(?:条?[{TO}]第?{NUMBER})?条(?:之{NUMBER}(?!款))?"
-ARTICLES = rf"(?:[、和及与，{TO}]?{ONE}(?:第{NUMBER}款)?(?:第?[（(]?{NUMBER}[）)]?项)?)+"
-CODE_PARTS = "总则|物权|合同|人格权|婚姻家庭|继承|侵权责任"
-CITATION = re.compile(rf"《([^《》]{{2,60}})》(?:（[^（）]{{0,20}}）)?(?:(?:(?:{CODE_PARTS})编)?的?({ARTICLES}))?")
-PART = re.compile(rf"([{TO}])?第?({NUMBER})(?:条?[{TO}]第?({NUMBER}))?条(?:之({NUMBER})(?!款))?")
-LONGEST_RANGE = 200  # articles; a longer one is a slip of the pen
-DATE = re.compile(r"(\d{4})\s*[年-]\s*(\d{1,2})\s*[月-]\s*(\d{1,2})\s*日?")
-ISSUED = r"(?:[^《》。；\n]{0,60}?(?:发布|公布|颁布|印发|批准|通过|颁发)的)?"
-ENDS = re.compile(rf"((?:[，、,和及以]*{ISSUED}《[^《》]+》)+)[^。《》\n]{{0,30}}?(?:同时|即行|随之)(?:废止|失效)")
-OFFICIAL = re.compile(r"(?:修正案|决定|批复|解释|规定|办法|方案|条例|通知|意见|序言|宪法)(?:[（(][^（）()]*[）)])*$")
-HEADING = re.compile(rf"^#+\s*|^第{NUMBER}[编章节][\s　]|^附\s*则", re.M)
-CODE_PART = re.compile(rf"^民法典[·:：\-—]?(?:第[一二三四五六七]编)?(?:{CODE_PARTS})编?$")
-SHORT = {"民诉法": "民事诉讼法", "刑诉法": "刑事诉讼法", "行诉法": "行政诉讼法", "消法": "消费者权益保护法"}
-SHORT |= {"治安处罚法": "治安管理处罚法", "道交法": "道路交通安全法", "未保法": "未成年人保护法"}
-SHORTEST_QUOTE = 10  # characters; shorter words in quotation marks are a term
+BRACKETS = r"(?:[（(〔][^（）()〔〕]*[）)〕])*$"
+ARTICLELESS = re.compile(
+    rf"(?:修正案|决定|决议|批复|答复|复函|函|解释|通知|意见|序言|宪法|解答|问答|安排|标准|命令|令|纪要|公告|公报){BRACKETS}"
+)
+OFFICIAL = re.compile(
+    rf"{ARTICLELESS.pattern}|(?:规定|办法|方案|条例|规范|指引|准则|要点|措施|规程|细则|规则|目录|清单){BRACKETS}"
+)
+NUMBERED = re.compile(r"(?m)^[\s　#*]*(?:[一二三四五六七八九十]+、|[（(][一二三四五六七八九十]+[)）]|\d{1,2}[、.．])")
+REPEALS = re.compile(r"(?:废止|失效|清理)[^《》]{0,30}(?:决定|公告|目录|通知|命令|令)")  # a document that lists what it ends
+HEAD = 400  # characters of a document in which its own days stand
+SHORTEST_WHOLE, SHORTEST_REPLY = 150, 60  # characters of a document that is kept whole
 LABELS = {"in force": "现行有效", "amended": "已修改", "repealed": "已废止", "not yet in force": "尚未生效"}
 LABELS |= {"no such article": "未收录", "misquoted": "现行有效", "not held": "未收录", "unverified": "未核验", "former": "已废止"}
 NOTES = {"no such article": "条文不存在", "misquoted": "引文与条文不符"}
-
-
-@lru_cache
-def repeals() -> tuple[dict[str, tuple[str, str]], re.Pattern[str], tuple[str, str]]:
-    """({law: (day it ended, successor)}, pattern of interpretations that ended with their law, (day, successor)).
-
-    Facts with their official source, from repeals.yaml beside this file.
-    """
-    import yaml
-
-    table = yaml.safe_load((Path(__file__).parent / "repeals.yaml").read_text("utf-8"))
-    laws = {}
-    for entry in table["repeals"]:
-        for law, after in entry["laws"].items():
-            laws[law] = (entry["ended"].isoformat(), after)
-    rule = table["interpretations"]
-    pattern = re.compile(rf"(?<!劳动)(?:{'|'.join(rule['of'])})(?!律)[^《》]{{0,14}}(?:解释|意见|补充规定)")
-    return laws, pattern, (rule["ended"].isoformat(), rule["successor"])
 
 
 @lru_cache
@@ -73,11 +50,14 @@ def first_days() -> dict[tuple[str, str], str]:
     return days
 
 
-def short_name(name: str) -> str:
-    """The name as it is cited: without the state's name, brackets and notes on the version."""
-    name = re.sub(r"[\s　*#《》〈〉]", "", name).replace("中华人民共和国", "")
-    name = re.sub(r"[（(][^（）()]*(?:修[正订]|试行|\d{4}|编)[^（）()]*[）)]$", "", name)
-    return "民法典" if CODE_PART.match(name) else SHORT.get(name, name)
+@lru_cache
+def _court_days() -> dict[str, str]:
+    """{day on which the Supreme Court amended many interpretations at once: their first day in force}, from the same file."""
+    import yaml
+
+    table = yaml.safe_load((Path(__file__).parent / "repeals.yaml").read_text("utf-8"))
+    rule = table["interpretations_amended"]
+    return {day.isoformat(): rule["effective"].isoformat() for day in rule["decided"]}
 
 
 @dataclass
@@ -85,8 +65,9 @@ class Law:
     """One version of a law: `articles` {"12" or "133-1": text}, `version` its latest date.
 
     `effective`: the day the text names, unless it is the first version's (older than `version`): then `version`, the day of
-    adoption, stands in. `since`: the day the text names, from which it ended the laws in `repeals`. `whole`: the text of an
-    amendment, reply or decision that is not divided into articles.
+    adoption, stands in. `since`: the day the text names, from which it ended the laws in `repeals`. `first`: the earliest day
+    that the text knows of. `whole`: the text of an amendment, reply or decision that is not divided into articles. `annex`:
+    what stands behind the last article. `part`: its place in an item that holds several laws, from 0.
     """
 
     name: str
@@ -98,66 +79,64 @@ class Law:
     ended: str = ""
     whole: str = ""
     since: str = ""
+    first: str = ""
+    annex: str = ""
+    part: int = 0
+
+
+def parse_laws(text: str, title: str, item: str, hint: str = "") -> list[Law]:
+    """The laws in a text, in order; [] where no line begins an article.
+
+    `title`: the first one's name; the others have the titles that stand above them. `hint`: the file's name, for a date in it.
+    """
+    laws: list[Law] = []
+    for number, part in enumerate(lawtext.read(text)):
+        name = title if not number else part.title or f"{title}（其{numeral(number + 1)}）"
+        law = Law(short_name(name), "", "", item, part.articles, annex=part.annex, part=number)
+        _dates(law, part.head, hint if not number else "")
+        if law.articles:
+            laws.append(law)
+    return laws
 
 
 def parse_law(text: str, title: str, item: str, hint: str = "") -> Law | None:
-    """The law in a text of either mark-up; None if it has no articles. `hint`: the file's name, for a date in it."""
-    marks: list[tuple[re.Match[str], str]] = []
-    last = 0
-    for mark in ARTICLE.finditer(text):
-        count = to_number(mark[1])
-        if count and (count >= last or not marks):
-            marks.append((mark, str(count) + (f"-{to_number(mark[2])}" if mark[2] else "")))
-            last = count
-    if not marks:
-        return None
-    head = text[: marks[0][0].start()]
-    dates = [date for date in map(_date, DATE.finditer(head + " " + hint)) if date]
-    law = Law(short_name(title), max(dates, default=""), "", item)
-    ends = [mark.start() for mark, _ in marks[1:]] + [len(text)]
-    for (mark, number), end in zip(marks, ends, strict=True):
-        body = text[mark.end() : end]
-        cut = HEADING.search(body)
-        body = re.sub(r"\n\s*\n+", "\n", (body[: cut.start()] if cut else body).replace("**", "")).strip(" \n　")
-        if body and number not in law.articles:
-            law.articles[number] = body
-    whole = head + "\n" + "\n".join(law.articles.values())
-    starts = re.search(r"自\s*(\d{4}年\d{1,2}月\d{1,2}日)起(?:施行|生效|实施)", whole) or re.search(
-        r"(\d{4}年\d{1,2}月\d{1,2}日)\s*施行", head
-    )
-    law.since = _date(DATE.search(starts[1])) if starts else ""  # type: ignore[arg-type]
-    law.effective = max(law.since, law.version)
-    gone = re.search(r"(\d{4}年\d{1,2}月\d{1,2}日)起?\s*(?:废止|失效)", head)
-    law.ended = _date(DATE.search(gone[1])) if gone else ""  # type: ignore[arg-type]
-    for found in ENDS.finditer(whole):
-        law.repeals += [short_name(name) for name in re.findall(r"《([^《》]+)》", found[1])]
-    return law if law.articles else None
+    """The first law in a text; None if it has no articles."""
+    return next(iter(parse_laws(text, title, item, hint)), None)
 
 
-def _date(found: re.Match[str]) -> str:
-    try:
-        return datetime.date(int(found[1]), int(found[2]), int(found[3])).isoformat()
-    except ValueError:
-        return ""
+def _dates(law: Law, head: str, hint: str) -> None:
+    """The law's days and what it ended, from its own text."""
+    texts = list(law.articles.values())
+    starts = lawdates.amended_day(head)
+    law.since = lawdates.first_day(head, texts) or lawdates.amended_day(head, first=True)
+    law.version = max(lawdates.decided(head) + lawdates.days(hint), default="") or max(starts, law.since)
+    law.effective = max(starts or law.since, law.version)
+    earlier = [day for day in lawdates.decided(head) if day < law.version]
+    law.first = law.since or min(earlier, default="")
+    law.ended = lawdates.ended(head)
+    law.repeals = list(dict.fromkeys(short_name(name) for name in lawdates.repealed(head + "\n" + "\n".join(texts))))
 
 
 @dataclass(frozen=True)
 class Verdict:
     """What became of one citation. `state` is a key of LABELS.
 
-    `not held`: the store has no such law; `unverified`: it has a part of the law, without this article; `former`: cited as the
-    former law that it is.
+    `not held`: the store has no such law; `unverified`: it has a part of the law, without this article, or not the version of
+    that day; `former`: cited as the former law, or version, that it is. `version`: the first day of the version that was
+    looked at, where the store holds several.
     """
 
     law: str
     article: str
     state: str
     detail: str = ""
+    version: str = ""
 
     def line(self) -> str:
         """As people read it: the citation, one of the six verdicts of legal databases, what was found."""
         article = article_name(self.article) if self.article else ""
-        notes = [note for note in (NOTES.get(self.state, ""), self.detail) if note]
+        version = f"version of {self.version}" if self.version else ""
+        notes = [note for note in (NOTES.get(self.state, ""), self.detail, version) if note]
         return f"《{self.law}》{article}: {LABELS[self.state]} {self.state}" + (f" ({'; '.join(notes)})" if notes else "")
 
 
@@ -166,8 +145,10 @@ class Store:
 
     def __init__(self, laws: Iterable[Law]) -> None:
         self.laws: dict[str, list[Law]] = defaultdict(list)
+        laws = list(laws)
+        decided = {(name, law.version): law.since for law in laws for name in _amends(law) if law.since}
         for law in laws:
-            known = first_days().get((law.name, law.version))
+            known = first_day(law) or decided.get((law.name, law.version))
             self.laws[law.name].append(replace(law, effective=known) if known else law)
         for versions in self.laws.values():
             versions.sort(key=lambda law: (law.effective, law.version, law.item))
@@ -209,43 +190,100 @@ class Store:
 
     def judge(self, text: str, day: datetime.date, bound: float = 0.6) -> list[Verdict]:
         """A verdict per citation in the text; `bound`: share of a quotation's 5-grams that the article must hold."""
-        return self.judge_found(citations(text, self.bare), day, bound)
+        return self.judge_found(citations(text, self.bare), day, bound, compares(text))
 
-    def judge_found(self, found: Iterable[Citation], day: datetime.date, bound: float = 0.6) -> list[Verdict]:
-        """The same of what `citations` found."""
+    def judge_found(
+        self, found: Iterable[Citation], day: datetime.date, bound: float = 0.6, compared: bool = False
+    ) -> list[Verdict]:
+        """The same of what `citations` found; `compared`: in a text that sets old and new law side by side."""
         verdicts = []
-        for name, article, quote, formerly in found:
+        for cited, article, quote, formerly in found:
+            name = self.bare.resolve(cited)
             gone = self.repealed(name, day)
             if gone:
                 detail = f"since {gone[0]}; now {gone[1]}"
-                verdicts.append(Verdict(name, article, "former" if formerly else "repealed", detail))
+                verdicts.append(Verdict(name, article, "former" if formerly or compared else "repealed", detail))
             elif name not in self.laws:
                 verdicts.append(Verdict(name, article, "not held"))
             else:
                 state, detail = self._article(name, article, quote, day, bound)
-                verdicts.append(Verdict(name, article, state, detail))
+                if formerly and state in ("amended", "misquoted"):
+                    state, detail = self._former(name, article, quote, day, bound)
+                verdicts.append(Verdict(name, article, state, detail, self._version(name, day)))
         return verdicts
 
     def _article(self, name: str, article: str, quote: str, day: datetime.date, bound: float) -> tuple[str, str]:
         """(state, detail) of a citation of a law that the store holds and that has not ended."""
         current = self.current(name, day)
         if not current:
-            return "not yet in force", f"from {self.laws[name][0].effective}"
+            oldest = self.laws[name][0]
+            if min(law.first or law.effective for law in self.laws[name]) <= day.isoformat():
+                return "unverified", f"the version in force on {day} is not held; the oldest is in force from {oldest.effective}"
+            return "not yet in force", f"from {oldest.effective}"
         held = [law.articles[article] for law in current if article in law.articles]
         versions = self.texts(name, article)
         if not article:
             return "in force", ""
+        if article == UNREADABLE:
+            return "no such article", "its number cannot be read"
         if not held and not _complete(current, article):
             return "unverified", "only a part of the law is held"
         if not held:
             later = [law.effective for law in self.laws[name] if article in law.articles and law.effective > day.isoformat()]
             if later:
                 return "not yet in force", f"from {min(later)}"
-            return ("amended", "the article is gone from the version in force") if versions else ("no such article", "")
+            if versions:
+                return "amended", f"the article is gone from the version in force; {self._where(name, article, '', day, bound)}"
+            last = max((int(number.split("-")[0]) for law in current for number in law.articles), default=0)
+            return "no such article", f"the law has {last} articles"
         if quote and not any(fits(quote, one, bound) for one in held):
-            old = any(fits(quote, one, bound) for one in versions)
-            return ("amended", "the words of another version") if old else ("misquoted", held[0][:80])
+            old = self._where(name, article, quote, day, bound)
+            return ("amended", old) if old else ("misquoted", held[0][:80])
         return "in force", ""
+
+    def _version(self, name: str, day: datetime.date) -> str:
+        """The first day of the version in force on a day, where several are held."""
+        current = self.current(name, day)
+        return current[0].effective if current and len({law.effective for law in self.laws[name]}) > 1 else ""
+
+    def _where(self, name: str, article: str, quote: str, day: datetime.date, bound: float) -> str:
+        """Which version out of force has the article, with the words quoted; "" if none."""
+        for law in reversed(self.laws[name]):
+            if article in law.articles and (not quote or fits(quote, law.articles[article], bound)):
+                later = min((one.effective for one in self.laws[name] if one.effective > law.effective), default="")
+                until = f" until {later}" if later else ""
+                return f"the words of another version, in force from {law.effective}{until}"
+        return ""
+
+    def _former(self, name: str, article: str, quote: str, day: datetime.date, bound: float) -> tuple[str, str]:
+        """(state, detail) of a citation that says itself that it is of a former version."""
+        where = self._where(name, article, quote, day, bound)
+        return ("former", where) if where else ("unverified", "cited as a former version, which is not held")
+
+
+COMPARES = re.compile(
+    r"新旧(?:法|条文|规定|法条|对[照比])|(?:条文|法条|法律|新旧)?对照表|修[改订正]前[^。\n]{0,30}修[改订正]后|"
+    r"(?:原|旧)(?:法|条文|规定|法条)[^。\n]{0,40}(?:新|现行)(?:法|条文|规定|法条)"
+)
+
+
+def compares(text: str) -> bool:
+    """Whether a text sets old and new law side by side: what it names of the old one is no citation of law in force."""
+    return COMPARES.search(text) is not None
+
+
+def _amends(law: Law) -> list[str]:
+    """The laws that a decision amends, by its name: 关于修改《灯会条例》的决定."""
+    found = re.search(r"关于修改(.{2,40}?)(?:的决定|的决议)$", law.name)
+    return re.split("[、和]", found[1]) if found else []
+
+
+def first_day(law: Law) -> str:
+    """The day on which a version took effect where its own text does not say it: from repeals.yaml; "" where that does not."""
+    known = first_days().get((law.name, law.version))
+    if not known and law.name.startswith("最高人民"):
+        known = _court_days().get(law.version)
+    return known or ""
 
 
 def _complete(parts: list[Law], article: str) -> bool:
@@ -280,61 +318,42 @@ def part_title(title: str, above: str) -> str:
     return above if is_part(title) or not OFFICIAL.search(title) else title
 
 
+def read_statute(text: str, title: str, item: str, hint: str = "") -> list[Law]:
+    """The laws of a page of a statute source: divided into articles, or one document that is not; [] for another page."""
+    laws = parse_laws(text, title, item, hint)
+    if laws and not (title.endswith("决定") and "1" not in laws[0].articles):
+        return laws
+    document = parse_document(text, title, item, hint)
+    return [document] if document else []
+
+
 def parse_document(text: str, title: str, item: str, hint: str = "") -> Law | None:
-    """An amendment, reply, decision or preamble that has no articles, kept whole; None for an index or another page."""
-    if len(text) < 150 or text.count("](") > 3 or not OFFICIAL.search(title):
+    """An amendment, reply, decision or preamble that has no articles, kept whole; None for an index or another page.
+
+    A law, regulation or set of rules has articles, or at least paragraphs with numbers.
+    """
+    if text.count("](") > 3 or not OFFICIAL.search(title):
         return None
-    dates = [date for date in map(_date, DATE.finditer(text[:1500] + " " + hint)) if date]
-    day = max(dates, default="")
-    return Law(short_name(title), day, day, item, whole=text)
+    if len(text) < (SHORTEST_REPLY if ARTICLELESS.search(title) else SHORTEST_WHOLE):
+        return None
+    if not ARTICLELESS.search(title) and len(NUMBERED.findall(text)) < 2:
+        return None
+    since = lawdates.first_day(text[:1500], [text])
+    day = max(lawdates.decided(text[:1500]) + lawdates.days(hint), default="") or since
+    starts = lawdates.amended_day(text[:HEAD])
+    law = Law(short_name(title), day, max(day, since, starts), item, whole=text, since=since, first=since)
+    names = [*lawdates.repealed(text), *(lawdates.listed(text) if REPEALS.search(title) else ())]
+    law.repeals = list(dict.fromkeys(map(short_name, names)))
+    return law
 
 
-def bare_names(names: Iterable[str]) -> re.Pattern[str]:
-    """Laws named without brackets right before an article number: 刑法第二百六十四条."""
-    words = sorted({name for name in names if 2 <= len(name) <= 20}, key=lambda name: (-len(name), name))
-    return re.compile(rf"(?<!《)(?<!劳动)({'|'.join(map(re.escape, words))})的?({ARTICLES})" if words else r"(?!)")
-
-
-Citation = tuple[str, str, str, bool]
-
-
-def citations(text: str, bare: re.Pattern[str] | None = None) -> Iterator[Citation]:
-    """(law, article or "", quotation or "", cited as former law) of every citation in order; `bare`: names without brackets."""
-    # The patterns are slow where there is nothing to find: no citation without 《, none of an article without 条.
-    found = list(CITATION.finditer(text)) if "《" in text else []
-    taken = [(one.start(), one.end()) for one in found]
-    for one in (bare or bare_names(repeals()[0])).finditer(text) if "条" in text else ():
-        if not any(start <= one.start() < end for start, end in taken):
-            found.append(one)
-    for one in sorted(found, key=lambda one: one.start()):
-        before, after = text[max(0, one.start() - 6) : one.start()], text[one.end() :]
-        formerly = bool(re.search("[原旧]", before) or re.search("废止|失效", after[:30]))
-        parts = list(PART.finditer(one[2] or ""))
-        if not parts:
-            yield short_name(one[1]), "", "", formerly
-        for article in _numbers(parts):
-            yield short_name(one[1]), article, _quotation(after) if len(parts) == 1 else "", formerly
-
-
-def _numbers(parts: list[re.Match[str]]) -> Iterator[str]:
-    """The articles in order; 第三条至第五条 and 第三至五条 are three. A 之一 ends a range at its article."""
-    last = 0
-    for part in parts:
-        first, end = to_number(part[2]), to_number(part[3]) if part[3] else 0
-        if part[1] and last < first <= last + LONGEST_RANGE:
-            yield from map(str, range(last + 1, first))
-        last = end if first < end <= first + LONGEST_RANGE else first
-        names = [str(number) for number in range(first, last + 1)]
-        yield from names[:-1]
-        yield names[-1] + (f"-{to_number(part[4])}" if part[4] else "")
-
-
-def _quotation(after: str) -> str:
-    """The words in quotation marks that follow a citation directly; fewer than SHORTEST_QUOTE characters are a term."""
-    found = re.match(r'(?:[^“”"。；\n《》]{0,16}[：:，,]?|[^“”"。；\n《》]{0,40}[：:])\s*[“"]([^”"]+)[”"]', after)
-    if not found or len(normal(found[1])) < SHORTEST_QUOTE:
-        return ""
-    return re.sub(r"…+|\.{3,}", "", found[1])
+def part_names(alike: list[tuple[Law, str]]) -> None:
+    """Put the folder (and the file's name) before the name of laws that are called by their file: they are different ones."""
+    if len({place for _, place in alike}) < 2:
+        return
+    for law, place in alike:
+        folders = place.rsplit("/", 1)[0].replace("/", "·") if "/" in place else ""
+        law.name = f"{folders}·{law.name}" if folders else law.name
 
 
 def write_store(path: Path, laws: Iterable[Law]) -> int:

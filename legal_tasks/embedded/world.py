@@ -543,7 +543,7 @@ INVENTED = 3
 
 def plant(folder: Path) -> dict[str, int]:
     """Records that must not be trained on: exam questions with their answers, and answers that cite an article never written."""
-    texts = (folder / "exams" / "case_analysis.jsonl").read_text("utf-8").splitlines()[:LEAKS]
+    texts = (folder / "exams" / "case_analysis.jsonl").read_text("utf-8").strip().split("\n")[:LEAKS]
     items = [json.loads(text) for text in texts]
     leaked = [{"instruction": i["question"], "input": "", "output": i["options"][i["answer"][0]]} for i in items]
     invented = [

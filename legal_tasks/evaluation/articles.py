@@ -1,6 +1,6 @@
 """Which articles of which law does a text name? By law and number, in every numeral and in every way of naming a law.
 
-The parsing is that of `legal_tasks.data.statutes`; what a model writes is first brought into the form that it reads:
+The parsing is that of `legal_tasks.data.citing`; what a model writes is first brought into the form that it reads:
 第 271 条, 第２７１条, 第贰佰柒拾壹条, 271条, 第271、272条, 刑法（2020修正）第271条, **《刑法》** 第二百七十一条. An article
 without a law is one of the law named last (…第二百七十一条……第二百七十二条), or of the law that the text is about.
 """
@@ -12,54 +12,32 @@ from collections.abc import Collection, Iterable
 from functools import lru_cache
 from pathlib import Path
 
+from legal_tasks.data.citing import ARTICLES, FINANCIAL, UNREADABLE, bare_names, mentions, plain, read_run, repeals, short_name
+from legal_tasks.data.lawnames import Names
 from legal_tasks.data.numerals import NUMBER, to_number
-from legal_tasks.data.statutes import ARTICLES, CITATION, CODE_PARTS, SHORT, bare_names, repeals, short_name
-from legal_tasks.data.statutes import citations as read
 
-ALIASES = {"刑法典": "刑法", "民法典草案": "民法典", **SHORT}
-FINANCIAL = str.maketrans("壹贰貳叁肆伍陆陸柒捌玖拾佰仟條", "一二二三四五六六七八九十百千条")
 # Before 第…条: what makes it an article of something else than a law that was named.
 OF_ANOTHER = re.compile(
     r"(?:[法典例则]|规定|办法|决定|解释|意见|通知|批复|方案|修正案|合同|协议|章程|公约|约定|制度|守则|标准|条款|保单|遗嘱|"
     r"判决书?)的?$|》(?:（[^（）]*）)?的?$"
 )
 OF_THE_SAME = re.compile(r"(?:[该本同此]|上述|前述|前引)(?:法律?|法典|条例|规定|解释|办法|决定|规则|细则|通则)的?$")
+_VERSION = re.compile(r"[（(][^（）()]*[）)](?=的?$)")
 NAKED = re.compile(ARTICLES)
-_GAPS = re.compile(
-    r"(?<=[第《》零〇一二两三四五六七八九十百千0-9０-９条款之、，和至])[ \t　]+|[ \t　]+(?=[第条款之《》、，（])|\*+|`+"
-)
-_VERSION = re.compile(r"(?<=[法典例则])[（(][^（）()]*(?:修[正订]|\d{4})[^（）()]*[）)](?=的?(?:第|[0-9]))")
-_CODE_PART = re.compile(rf"(民法典》?)[·,，]?(?:第[一二三四五六七]编)?(?:{CODE_PARTS})编(?=的?(?:第|[0-9]))")
-_NO_ORDINAL = re.compile(rf"(?<=[法典例》])(?={NUMBER}条)")
-_SHARED = re.compile(rf"第({NUMBER})((?:[、，和及与]第?{NUMBER})+)条")
 
 Article = tuple[str, str]  # (law, "271" or "133-1"); the law is "" where none is named
 
 
-def plain(text: str) -> str:
-    """The text as the statutes' patterns read it: no blanks and marks within a citation, each article with its own 条."""
-    text = _GAPS.sub("", text.translate(FINANCIAL).replace("廿", "二十").replace("卅", "三十"))
-    text = _NO_ORDINAL.sub("第", _CODE_PART.sub(r"\1", _VERSION.sub("", text)))
-    return _SHARED.sub(_apart, text)
-
-
-def _apart(found: re.Match[str]) -> str:
-    """第271、272条 -> 第271条、第272条"""
-    rest = re.sub(rf"([、，和及与])第?({NUMBER})", r"条\1第\2", found[2])
-    return f"第{found[1]}{rest}条"
-
-
 @lru_cache(maxsize=512)
-def _bare(laws: tuple[str, ...]) -> re.Pattern[str]:
+def _bare(laws: tuple[str, ...]) -> Names:
     # A longer name hides the shorter one in it (社会保险法, 保险法), so the list holds what is cited without brackets.
     listed = (Path(__file__).parent / "laws.txt").read_text("utf-8").split()
-    return bare_names([*listed, *repeals()[0], *ALIASES, *laws])
+    return bare_names([*listed, *repeals()[0], *laws])
 
 
 def law_of(name: str) -> str:
     """The law's name as it is compared: short, without the state's name and notes on the version."""
-    short = short_name(name)
-    return ALIASES.get(short, short)
+    return short_name(name)
 
 
 def articles(text: str, laws: Iterable[str] = (), about: str = "") -> list[Article]:
@@ -70,28 +48,19 @@ def articles(text: str, laws: Iterable[str] = (), about: str = "") -> list[Artic
     if "条" not in text and "條" not in text:
         return []
     text, found, law = plain(text), dict[Article, None](), about
-    bare = _bare(tuple(sorted({name for name in laws if name})))
-    named = [(one.start(), one.end(), one[1], one[0]) for one in CITATION.finditer(text)]
-    taken = [(start, end) for start, end, _, _ in named]
-    named += [
-        (one.start(), one.end(), one[1], one[0])
-        for one in bare.finditer(text)
-        if not any(start <= one.start() < end for start, end in taken)
-    ]
-    taken = [(start, end) for start, end, _, _ in named]
-    events = [(start, name, words) for start, _, name, words in named]
+    named = mentions(text, _bare(tuple(sorted({name for name in laws if name}))))
+    events: list[tuple[int, str, tuple[str, ...]]] = [(one.start, one.law, one.articles) for one in named]
     for one in NAKED.finditer(text):
-        if any(start <= one.start() < end for start, end in taken):
-            continue
         words = one[0].lstrip("、和及与，至到—～~-")
         start = one.end() - len(words)
-        before = text[max(0, start - 12) : start]
+        if any(other.start <= start < other.end for other in named):
+            continue
+        before = _VERSION.sub("", text[max(0, start - 24) : start])
         if OF_THE_SAME.search(before) or not OF_ANOTHER.search(before):
-            events.append((start, "", words))
-    for _, name, words in sorted(events):
-        law = law_of(name) if name else law
-        cited = read(words, bare) if name else read(f"《某法》{words}")
-        found |= dict.fromkeys((law, number) for _, number, _, _ in cited if number)
+            events.append((start, "", tuple(read_run(words, 0)[0])))
+    for _, name, numbers in sorted(events):
+        law = name or law
+        found |= dict.fromkeys((law, number) for number in numbers if number != UNREADABLE)
     return list(found)
 
 
@@ -133,6 +102,7 @@ def said(answer: str, wanted: Collection[Article]) -> list[Article]:
 
 def without(text: str, laws: Iterable[str] = ()) -> str:
     """The text without its citations, with or without brackets, and without articles of no named law."""
-    text = CITATION.sub("", plain(text))
-    text = _bare(tuple(sorted({name for name in laws if name}))).sub("", text)
+    text = plain(text)
+    for one in reversed(mentions(text, _bare(tuple(sorted({name for name in laws if name}))))):
+        text = text[: one.start] + text[one.end :]
     return re.sub("中华人民共和国(?![\u4e00-\u9fff])", "", NAKED.sub("", text))

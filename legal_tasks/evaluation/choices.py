@@ -97,7 +97,8 @@ def spoken(doc: Mapping[str, Any]) -> str:
 
 def judge_words(doc: Mapping[str, Any], answer: str) -> dict[str, Any]:
     """What an answer in words amounts to: {picked, strict, correct, correct_strict, partial}; picked is [] for an abstention."""
-    picked, narrow = (read_(answer, doc["options"]) for read_ in (extract.flexible, extract.strict))
+    picked = extract.flexible(answer, doc["options"], doc.get("question") or "")
+    narrow = extract.strict(answer, doc["options"])
     right = set(doc["answer"])
     partial = len(right.intersection(picked)) / len(right) if right.issuperset(picked) else 0.0
     verdict = {"picked": picked, "strict": narrow, "correct": int(set(picked) == right), "partial": partial}

@@ -112,7 +112,7 @@ def domain_accuracy(decision: dict[str, Any]) -> tuple[str, float | None]:
 def describe(index: int, base: str, notes: Path, failed: str | None) -> Candidate:
     """A candidate from its notes."""
     if failed is not None:
-        said = str(read(notes / f"{failed}.json").get("error") or "it ended without a word: see its log").strip().splitlines()[-1]
+        said = str(read(notes / f"{failed}.json").get("error") or "it ended without a word: see its log").strip().split("\n")[-1]
         return Candidate(index, base, "failed", [f"{failed} failed: {said}"])
     compress = read(notes / "compress.json")
     size = ((compress.get("report") or {}).get("formats", {}).get("merged") or {}).get("size_bytes")

@@ -83,7 +83,7 @@ def read() -> list[Key]:
     if not path().is_file():
         return []
     found = []
-    for number, line in enumerate(path().read_text("utf-8").splitlines(), start=1):
+    for number, line in enumerate(path().read_text("utf-8").split("\n"), start=1):
         if not line.strip():
             continue
         try:

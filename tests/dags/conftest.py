@@ -56,6 +56,6 @@ def orchestrate(interpreter, tmp_path):
             assert line, "the interpreter ended"
         answer = json.loads(line)
         assert "error" not in answer, answer.get("error")
-        return json.loads(answer["said"].strip().splitlines()[-1])
+        return json.loads(answer["said"].strip().split("\n")[-1])
 
     return run

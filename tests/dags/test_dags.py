@@ -21,7 +21,7 @@ def parsed(tmp_path_factory):
         env={"AIRFLOW_HOME": str(home), "PATH": "/usr/bin:/bin", "HOME": str(home), "PYTHONPATH": str(REPOSITORY)},
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    return json.loads(done.stdout.strip().split("\n")[-1])
 
 
 @pytest.fixture(scope="module", params=["monthly_retrain", "quarterly_retrain"])

@@ -15,7 +15,7 @@ def dags(tmp_path_factory):
     argv = ["tests/dags/operations_probe.py", str(REPOSITORY), *NAMES]
     done = command(tmp_path_factory.mktemp("home"), argv, LEXLOOP_DB="postgresql://u:canary@h/d")
     assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    return json.loads(done.stdout.strip().split("\n")[-1])
 
 
 def test_each_has_docs_tags_a_schedule_and_an_owner(dags):
@@ -67,7 +67,7 @@ def test_rows_of_the_watch_go_after_days_and_those_of_other_dags_stay(tmp_path):
     for argv in (["-m", "airflow", "db", "migrate"], ["-m", "airflow", "dags", "reserialize"], ["tests/dags/frequent_probe.py"]):
         done = command(tmp_path, argv, AIRFLOW__CORE__DAGS_FOLDER=str(REPOSITORY / "dags"))
         assert done.returncode == 0, done.stderr[-2000:]
-    seen = json.loads(done.stdout.strip().splitlines()[-1])
+    seen = json.loads(done.stdout.strip().split("\n")[-1])
     assert seen["dry"] == 120 and seen["before"] == 2 * 125
     # The newest stays although it is old: the schedule counts from it. One that has not ended stays too.
     assert seen["gone"] == 120 and seen["watch"] == ["100-at-work", "121", "122", "123", "124"]

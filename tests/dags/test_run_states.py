@@ -19,7 +19,7 @@ def states(tmp_path_factory):
     for argv in (["-m", "airflow", "db", "migrate"], ["-m", "airflow", "dags", "reserialize"], ["tests/dags/states_probe.py"]):
         done = command(home, argv, timeout=300, **folders)
         assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    return json.loads(done.stdout.strip().split("\n")[-1])
 
 
 @pytest.mark.parametrize("dag", sorted(DAGS))

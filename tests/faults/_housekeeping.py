@@ -83,7 +83,7 @@ class Line:
         argv = [sys.executable, "-m", "legal_tasks.gc", "--parts", "store", *options]
         done = subprocess.run(argv, env=self.values, capture_output=True, text=True, cwd=REPOSITORY, timeout=300)
         assert done.returncode == 0, f"gc ended with {done.returncode}: {(done.stdout + done.stderr)[-1500:]}"
-        return json.loads(done.stdout.splitlines()[-1])["store"]
+        return json.loads(done.stdout.strip().split("\n")[-1])["store"]
 
     def whole(self) -> int:
         """How many artifacts there are; AssertionError (ArtifactError) where one is not what its manifest says."""

@@ -55,7 +55,7 @@ def tuned() -> Path:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    return [json.loads(line) for line in path.read_text("utf-8").strip().split("\n")]
 
 
 def write(path: Path, rows: Iterable[dict[str, Any]]) -> None:

@@ -199,7 +199,7 @@ def mlflow(path: str, body: dict | None = None) -> dict:
 def whole_curve(s: Seat, run_id: str) -> int:
     """Points of the training's loss in MLflow: those of log.jsonl, each once. AssertionError otherwise."""
     note = s.note(run_id, "train")
-    lines = (Path(note["artifact"]) / "log.jsonl").read_text("utf-8").splitlines()
+    lines = (Path(note["artifact"]) / "log.jsonl").read_text("utf-8").strip().split("\n")
     wanted = [(point["step"], point["loss"]) for point in map(json.loads, lines)]
     experiment = mlflow(f"experiments/get-by-name?experiment_name={MONTHLY}")["experiment"]["experiment_id"]
     query = f"tags.`lexloop.key` = '{note['key']}' and tags.`lexloop.dag_run_id` = '{run_id}'"
@@ -258,7 +258,7 @@ def due_dates(s: Seat) -> dict[str, list[str]]:
     path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "plugins")])
     values = {**os.environ, "PYTHONPATH": path, "AIRFLOW_HOME": str(s.var / "airflow")}
     argv = [str(python_of("orchestrator")), "-c", DATES]
-    return json.loads(subprocess.run(argv, env=values, text=True, capture_output=True, check=True).stdout.splitlines()[-1])
+    return json.loads(subprocess.run(argv, env=values, text=True, capture_output=True, check=True).stdout.strip().split("\n")[-1])
 
 
 def backfill(s: Seat, dates: dict[str, list[str]]) -> dict[str, dict[str, tuple[str, str]]]:

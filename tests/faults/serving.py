@@ -337,7 +337,7 @@ def a_crowd(folder: Path) -> str:
 def exam_in_calibration(folder: Path) -> str:
     base, exams, split = make_base(folder / "base"), make_exam(folder / "collect"), make_split(folder / "split")
     path = exams / "exams" / "legal_exam.jsonl"
-    item = json.loads(path.read_text("utf-8").splitlines()[0]) | {"id": "leaked"}
+    item = json.loads(path.read_text("utf-8").strip().split("\n")[0]) | {"id": "leaked"}
     item["question"] = "出租人与承租人订立的租赁合同期限为二十五年，超过法律规定的最长期限的部分，下列说法正确的是哪一项？"
     path.write_text(path.read_text("utf-8") + json.dumps(item, ensure_ascii=False) + "\n", "utf-8")
     leak = make_record(1) | {"instruction": item["question"] + item["options"]["A"]}

@@ -232,7 +232,7 @@ def killed_without_mlflow(folder: Path) -> str:
             done = subprocess.run(argv, env=training.environment(), capture_output=True, text=True, timeout=300)
             assert done.returncode == 0, done.stdout + done.stderr
         (log,) = training.store.glob("training.lora/*/log.jsonl")
-        wanted = sorted((point["step"], point["loss"]) for point in map(json.loads, log.read_text("utf-8").splitlines()))
+        wanted = sorted((point["step"], point["loss"]) for point in map(json.loads, log.read_text("utf-8").strip().split("\n")))
         found = server.losses("training.lora")
     finally:
         server.leave()
@@ -289,7 +289,7 @@ def memory_capped(folder: Path) -> str:
     training = Training(folder, "--batch", "32", "--dropout", "0", "--max-updates", "3", records=96)
     shutil.rmtree(training.base)
     make_base(training.base, hidden=256, layers=6)
-    lines = [json.loads(line) for line in (training.data / "train.jsonl").read_text("utf-8").splitlines()]
+    lines = [json.loads(line) for line in (training.data / "train.jsonl").read_text("utf-8").strip().split("\n")]
     longer = [json.dumps(row | {"output": row["output"] + "违约金" * 20}, ensure_ascii=False) for row in lines]
     (training.data / "train.jsonl").write_text("\n".join(longer) + "\n", "utf-8")
     whole = training.beside("whole")
@@ -329,7 +329,7 @@ def poisoned_batch(folder: Path) -> str:
         lora.Params(training.data, folder, str(base), batch=4, accumulation=1, epochs=1, max_length=96), tokenizer
     )
     line = plan.ordered[random.randrange(25 * 4, 55 * 4)]["line"][0]
-    rows = (training.data / "train.jsonl").read_text("utf-8").splitlines()
+    rows = (training.data / "train.jsonl").read_text("utf-8").strip().split("\n")
     rows[line - 1] = rows[line - 1].replace("期限", "择限")  # as many tokens: the order stays
     (training.data / "train.jsonl").write_text("\n".join(rows) + "\n", "utf-8")
     weights = load_file(base / "model.safetensors")

@@ -107,7 +107,7 @@ def test_a_step_whose_runner_is_killed_goes_on_and_the_next_attempt_attaches_and
     until(lambda: "what started it is gone" in (starter.folder / "result.log").read_text())
     (starter.folder / "go").touch()
     assert second.wait(30) == 0
-    result = json.loads(starter.said(2).splitlines()[-1])
+    result = json.loads(starter.said(2).strip().split("\n")[-1])
     assert result["reused"] and result["report"] == {"rounds": 1}
 
 
@@ -130,7 +130,7 @@ def test_a_follower_takes_over_when_the_process_that_it_follows_is_killed(starte
     os.kill(pid, signal.SIGKILL)
     until(lambda: starter.said(2).count("progress") > 1 and "done or gone" in starter.said(2))
     (starter.folder / "go").touch()
-    assert second.wait(30) == 0 and not json.loads(starter.said(2).splitlines()[-1])["reused"]
+    assert second.wait(30) == 0 and not json.loads(starter.said(2).strip().split("\n")[-1])["reused"]
 
 
 @pytest.mark.parametrize("starter", ["never"], indirect=True)

@@ -76,7 +76,7 @@ def test_a_full_disk_is_told_with_bytes_and_leaves_nothing_half_made(call, tmp_p
     assert json.loads((tmp_path / "note.json").read_text())["exit"] == 2
     assert not [path for path in (tmp_path / "store").rglob("*") if path.is_file()]
     again = call(*options)
-    assert again.returncode == 0 and json.loads(again.stdout.splitlines()[-1])["report"] == {"size": 200000}
+    assert again.returncode == 0 and json.loads(again.stdout.strip().split("\n")[-1])["report"] == {"size": 200000}
 
 
 def test_the_need_is_that_of_the_largest_earlier_result(call):

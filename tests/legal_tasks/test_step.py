@@ -158,5 +158,5 @@ def test_the_result_is_also_written_where_a_containers_operator_looks(call, tmp_
             "LEXLOOP_RESULT_COPY": str(copy),
         },
     )
-    line = json.loads(done.stdout.splitlines()[-1])
+    line = json.loads(done.stdout.strip().split("\n")[-1])
     assert json.loads(copy.read_text()) == json.loads((tmp_path / "note.json").read_text()) == line

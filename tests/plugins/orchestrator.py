@@ -32,4 +32,4 @@ def ask(home: Path, probe: str, question: dict, **variables: str) -> dict:
     path = Path(__file__).with_name(probe)
     done = command(home, [str(path), json.dumps(question)], **variables)
     assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    return json.loads(done.stdout.strip().split("\n")[-1])

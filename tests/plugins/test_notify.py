@@ -34,7 +34,7 @@ def deliver(home, **connections) -> tuple[dict, subprocess.CompletedProcess]:
     question = json.dumps({"message": MESSAGE})
     done = command(home, ["tests/plugins/notify_probe.py", question], AIRFLOW__LOGGING__LOGGING_LEVEL="INFO", **named)
     assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.strip().splitlines()[-1]), done
+    return json.loads(done.stdout.strip().split("\n")[-1]), done
 
 
 def answer_well(method, path, body):

@@ -208,7 +208,7 @@ def test_a_run_with_several_bases_names_each_with_its_decision_and_accuracy(tmp_
     code += "from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser as User; "
     done = command(tmp_path, ["-c", code + "print(json.dumps(pages.render(User(username='eve', role='viewer'))))"])
     assert done.returncode == 0, done.stderr[-1500:]
-    page = json.loads(done.stdout.strip().splitlines()[-1])
+    page = json.loads(done.stdout.strip().split("\n")[-1])
     listed = re.findall(r'<li data-base="([^"]+)" title="([^"]*)">([^<]*)(<strong>chosen</strong>)?', page.replace(", <", " <"))
     assert [(base, text.strip(), bool(chosen)) for base, _, text, chosen in listed] == [
         ("embedded", "embedded: refused, 70.0 %", False),

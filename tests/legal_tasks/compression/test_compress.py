@@ -32,7 +32,7 @@ def test_every_format_is_made_measured_and_compared(params):
     for row in rows:
         answers = [
             json.loads(line)
-            for line in (output / "evaluation" / row["format"] / "legal_exam.jsonl").read_text("utf-8").splitlines()
+            for line in (output / "evaluation" / row["format"] / "legal_exam.jsonl").read_text("utf-8").strip().split("\n")
         ]
         assert len(answers) == row["n"] == 40
         assert row["accuracy"] == sum(answer["correct"] for answer in answers) / 40
@@ -60,7 +60,7 @@ def test_chats_that_repeat_an_exam_question_are_not_calibrated_on(params):
 
 def test_a_training_set_that_holds_exam_items_is_refused(params, tmp_path):
     exam = params.exams / "exams" / "legal_exam.jsonl"
-    item = json.loads(exam.read_text("utf-8").splitlines()[0])
+    item = json.loads(exam.read_text("utf-8").strip().split("\n")[0])
     item["question"] = "出租人与承租人订立的租赁合同期限为二十五年，超过法律规定的最长期限的部分，下列说法正确的是哪一项？"
     exam.write_text(exam.read_text("utf-8") + json.dumps(item, ensure_ascii=False) + "\n", "utf-8")
     split = tmp_path / "leaking"

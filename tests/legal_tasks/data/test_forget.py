@@ -101,7 +101,7 @@ def test_a_dry_run_says_the_same_and_touches_nothing(seat, capsys):
 
 def test_an_item_is_forgotten_by_its_id_and_comes_back_in_no_other_file(seat, capsys):
     collected, _ = prepare(seat)
-    rows = [json.loads(line) for line in (seat / collected["artifact"] / "items.jsonl").read_text("utf-8").splitlines()]
+    rows = [json.loads(line) for line in (seat / collected["artifact"] / "items.jsonl").read_text("utf-8").strip().split("\n")]
     item = next(row["id"] for row in rows if "押金" in str(row["fields"]))
     assert command("--item", item, capsys=capsys)[0] == 0
     (seat / "qa.json").write_text(json.dumps([*ROWS, ROWS[2]], ensure_ascii=False), "utf-8")
@@ -172,7 +172,7 @@ def test_a_sentence_of_a_real_file_is_forgotten_wherever_it_stands(seat, shared_
     content = {"sources": [{"kind": "consultation", "path": str(path), "licence": "MIT", "name": "real"}]}
     (seat / "sources.yaml").write_text(yaml.safe_dump(content), "utf-8")
     first, _ = prepare(seat)
-    rows = [json.loads(line) for line in (seat / first["artifact"] / "items.jsonl").read_text("utf-8").splitlines()]
+    rows = [json.loads(line) for line in (seat / first["artifact"] / "items.jsonl").read_text("utf-8").strip().split("\n")]
     texts = [tombstones.squeeze(tombstones.words_of(row["fields"])) for row in rows]
     sentence = texts[len(texts) // 2][20:60]
     meant = sum(sentence in text for text in texts)

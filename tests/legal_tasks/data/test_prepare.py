@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from legal_tasks.data import statutes
-from legal_tasks.data.numerals import numeral
+from legal_tasks.data.numerals import numeral, to_number
 from legal_tasks.data.prepare import command, prepare
 from legal_tasks.records import read_records
 
@@ -33,7 +33,7 @@ def balance(items):
 
 
 def rows(path: Path):
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    return [json.loads(line) for line in path.read_text("utf-8").strip().split("\n")]
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +186,7 @@ def test_real_quotations_are_judged(real):
     answers = [item["response"] for item in json.loads((shared / "consultation" / "zixun_gpt4.json").read_text("utf-8"))]
     found = [(one[0], one[1]) for text in answers for one in QUOTED.finditer(text)]
     wrong = [cite for cite, _ in found if accused(store, cite, day)]
-    moved = [cite.replace(f"第{n}条", f"第{numeral(statutes.to_number(n) + 1)}条", 1) for cite, n in found]
+    moved = [cite.replace(f"第{n}条", f"第{numeral(to_number(n) + 1)}条", 1) for cite, n in found]
     assert len(found) >= 29 and len(wrong) <= 1
     assert sum(accused(store, cite, day) for cite in moved) >= len(moved) - 2
     invented = json.loads((shared / "instruction" / "fakao_gpt4.json").read_text("utf-8"))
@@ -240,7 +240,7 @@ def shuffled(path: Path, target: Path, dice: random.Random) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         text = file.read_text("utf-8")
         if file.suffix == ".json":
-            lines = text.splitlines() if text.lstrip().startswith("{") else json.loads(text)
+            lines = text.strip().split("\n") if text.lstrip().startswith("{") else json.loads(text)
             dice.shuffle(lines)
             text = "\n".join(lines) if text.lstrip().startswith("{") else json.dumps(lines, ensure_ascii=False)
         (folder / f"{dice.randrange(10**9)}{'.txt' if file.suffix == '.json' else file.suffix}").write_text(text, "utf-8")

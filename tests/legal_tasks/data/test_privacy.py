@@ -45,6 +45,9 @@ from legal_tasks.data.scan import scan
         ("女，1985.3.2生，", "出生日期"),
         ("Ｅ-mail ｚｈａｎｇ＠ｍａｉｌ．ｃｎ", "邮箱"),
         ("银行卡6222 0212 3456 7890 129", "账号"),
+        ("他登记时填的是110105194912310021，", "证件号"),
+        ("男，1985年3月2出生，汉族", "出生日期"),
+        ("出生于一九八五年三月二，", "出生日期"),
     ],
 )
 def test_each_kind_is_masked(text, kind):
@@ -131,6 +134,8 @@ def test_the_scan_finds_what_nobody_masked():
 def test_people_who_are_introduced_in_a_dialog():
     text = "我叫陆海灯，房东孙明，不退押金。孙明，说要扣钱。丈夫马上，就到。张三，是举例。"
     assert Masker("salt").speakers(text) == ["陆海灯", "孙明"]
+    assert Masker("salt").speakers("我叔叔在厂里叫孙明灯请问他哪天发工资") == ["孙明灯"]
+    assert Masker("salt").speakers("他叫马上还的时候，我叫刘律师的人来。") == []
     text = "本人田朗，借款人陈佳灯，至今不还。我是钱雪娟，"
     assert sorted(Masker("salt").speakers(text)) == ["田朗", "钱雪娟", "陈佳灯"]
 
@@ -138,6 +143,65 @@ def test_people_who_are_introduced_in_a_dialog():
 @pytest.mark.parametrize("text", ["我是东北人，", "我是农民，", "借款人金额，", "原告方联系，", "债务人关系中，", "被告人权利，"])
 def test_words_behind_a_role_are_no_names(text):
     assert Masker("salt").speakers(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "people"),
+    [
+        ("被告人商明远，男，1980年5月出生。", ["商明远"]),
+        ("被告：巢立，女，住云州市。", ["巢立"]),
+        ("被告巢海灯，男，个体户。商海灯、巢海灯系夫妻。", ["巢海灯", "商海灯"]),
+        ("原告：陆海灯。被告：孙明。共同委托诉讼代理人：田朗，河灯律师事务所律师。", ["陆海灯", "孙明", "田朗"]),
+        ("河灯有限公司，法定代表人：刘法镇，该公司经理；委托代理人：李镇，员工。", ["刘法镇", "李镇"]),
+        ("原告：王文化，男。\n原告：陈书法，女。\n委托代理人：刘建村，律师。", ["王文化", "陈书法", "刘建村"]),
+        ("审判员沈颉人\n审判员房平和\n书记员刘亚男\n", ["沈颉人", "房平和", "刘亚男"]),
+        ("审判长陆海灯审判员孙明人民陪审员巢立二〇二〇年一月一日书记员商晓", ["陆海灯", "孙明", "巢立", "商晓"]),
+        ("一审被告、二审上诉人：商晓灯。", ["商晓灯"]),
+        ("一审原告、反诉被告、二审被上诉人陆海灯，女，汉族。", ["陆海灯"]),
+        ("案外人沈海灯与项目人员田朗到场。项目人员孙明灯签字。", ["沈海灯", "田朗", "孙明灯"]),
+        ("title:陆海灯、孙明灯盗窃案\n经审理查明。", ["陆海灯", "孙明灯"]),
+        ("title:强奸罪申诉决定书\n本院认为。", []),
+        ("title:郑海窝藏、包庇罪申诉决定书\n本院认为。", ["郑海"]),
+        ("云州市人民检察院指控被告人撒海灯、李连续、仝平和犯盗窃罪一案，", ["撒海灯", "李连续", "仝平和"]),
+        ("原审被告平安银行股份有限公司武汉分行，负责人：巢立，行长。", ["巢立"]),
+        ("被申请人河灯龙华建筑有限公司称。原告与被告龙华公司签订合同。", []),
+        ("被告人宫外孕手术后，被告曾于2019年还款。被告曾用名河灯厂。", []),
+        ("原告李小灯、李小朗系兄弟。李小灯称已付。李小朗称未付。", ["李小灯", "李小朗"]),
+        ("被告广厦建设集团合同纠纷一案，广厦集团称。因债权人代位权纠纷一案，原审第三人不服。", []),
+        ("原审被告人仉明，男。证人亓明灯的证言证实，", ["仉明", "亓明灯"]),
+        ("被害人连续受伤，证人王连续，男，证实。", ["王连续"]),
+        ("法定代表人：JOHN LAMP，该公司董事。", ["JOHN LAMP", "JOHNLAMP"]),
+        ("强奸妇女、奸淫幼女的，父母或者其他监护人，注册会计师出具报告，审判员和人民陪审员共三人。", []),
+    ],
+)
+def test_people_of_headers_lists_and_titles(text, people):
+    assert sorted(Masker("salt").people(text)) == sorted(people)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "父亲那边的亲戚，我是农转非，母亲那边。父亲那边说，",
+        "我是宫外孕，",
+        "户名是我，账号已改，",
+        "朋友高利贷借钱，朋友高利贷很多",
+        "（卡号）透支，男，19岁",
+    ],
+)
+def test_words_of_a_dialog_are_no_names(text):
+    assert Masker("salt").speakers(text) == []
+
+
+def test_one_person_has_one_pseudonym_that_no_other_bears():
+    text = "原告张某1，男。被告：陆海灯（曾用名陆大灯），男。陆大灯辩称，借给陆海灯53.4万元。安平县法院。证人：安平，男。"
+    masker = Masker("salt")
+    masked = masker.mask_people(text, masker.people(text))
+    assert masked == "原告张某1，男。被告：陆某2（曾用名陆某2），男。陆某2辩称，借给陆某2 53.4万元。安平县法院。证人：安某3，男。"
+
+
+@pytest.mark.parametrize(("kind", "found"), [("instruction", True), ("case", True), ("contract", False), ("statute", False)])
+def test_names_in_a_piece_of_a_judgment_are_looked_for_in_instructions_too(kind, found):
+    assert Masker("salt").named("判断争议焦点：被害人陆海灯陈述，陆海灯收到货款。", kind) == (["陆海灯"] if found else [])
 
 
 @pytest.mark.parametrize(
@@ -158,6 +222,8 @@ def test_words_behind_a_role_are_no_names(text):
         ("扣扣12345678", "QQ"),
         ("打0086-13812345678", "mobile"),
         ("家住灯市路24号", "address"),
+        ("登记的是110105194912310021，", "resident id"),
+        ("案号110105194912310021", ""),
         ("【手机号1a2b】【QQ号1234】【住址5e6f】【微信号ab12】", ""),
         ("第一千一百九十八条，2021年1月1日，（2015）刑立他字第3号", ""),
     ],

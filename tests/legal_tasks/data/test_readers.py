@@ -65,10 +65,6 @@ def test_csv_with_mark_multi_line_cell_and_unnamed_column():
     assert found[1].broken
 
 
-def test_html_leaves_scripts_out():
-    assert documents.html_text("<h1>通告</h1><script>x()</script><p>请备案。</p>") == "# 通告\n\n请备案。"
-
-
 def test_a_docx_gives_headings_paragraphs_and_tables_in_order():
     docx = pytest.importorskip("docx")
     file = docx.Document()

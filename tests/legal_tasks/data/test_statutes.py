@@ -6,6 +6,7 @@ import pytest
 
 from legal_tasks.data import statutes
 from legal_tasks.data.decontaminate import Exams
+from legal_tasks.data.numerals import to_number
 
 DAY = datetime.date(2026, 11, 1)
 NEW = """# 中华人民共和国河灯管理法
@@ -53,7 +54,7 @@ def test_a_page_without_articles_is_no_law():
 
 @pytest.mark.parametrize(("text", "number"), [("一千零四十七", 1047), ("十", 10), ("二百六十", 260), ("５２", 52), ("两百", 200)])
 def test_numerals(text, number):
-    assert statutes.to_number(text) == number
+    assert to_number(text) == number
 
 
 def test_verdicts(store):
@@ -104,7 +105,11 @@ def test_command(tmp_path, store, capsys):
     [
         ("《河灯管理法》第二条", "2026-11-01", "《河灯管理法》第二条: 现行有效 in force"),
         ("《河灯管理法》第二条", "2019-12-31", "《河灯管理法》第二条: 尚未生效 not yet in force (from 2020-01-01)"),
-        ("《河灯管理法》第四十条", "2026-11-01", "《河灯管理法》第四十条: 未收录 no such article (条文不存在)"),
+        (
+            "《河灯管理法》第四十条",
+            "2026-11-01",
+            "《河灯管理法》第四十条: 未收录 no such article (条文不存在; the law has 4 articles)",
+        ),
         ("《孔明灯法》第一条", "2026-11-01", "《孔明灯法》第一条: 未收录 not held"),
         ("原《放灯暂行办法》第一条", "2026-11-01", "《放灯暂行办法》第一条: 已废止 former (since 2020-01-01"),
         ("《婚姻法》第三十条", "2026-11-01", "《婚姻法》第三十条: 已废止 repealed (since 2021-01-01"),
@@ -228,3 +233,108 @@ def test_every_repeal_has_a_source_and_a_day():
     assert laws["合同法"] == ("2021-01-01", "民法典（合同编）") and len(laws) > 20
     assert all(datetime.date.fromisoformat(day) and after for day, after in [*laws.values(), rule])
     assert not pattern.search("关于审理劳动争议案件适用劳动合同法的解释")
+
+
+def test_a_version_that_is_not_held_accuses_nobody():
+    text = "# 灯会条例\n\n2003年5月1日通过 2022年6月1日修订\n\n第一条 为了规范灯会，制定本条例。\n\n第二条 灯会须经许可。\n"
+    text += "\n第三条 本条例自2003年7月1日起施行。\n"
+    held = statutes.Store([statutes.parse_law(text, "灯会条例", "a")])
+    days = {"2003-06-01": "not yet in force", "2015-01-01": "unverified", "2022-06-02": "in force"}
+    cite = "《灯会条例》第二条规定：“灯会的举办者应当向公安机关报告并备案。”"
+    assert [held.judge("《灯会条例》第二条", datetime.date.fromisoformat(day))[0].state for day in days] == list(days.values())
+    assert [held.judge(cite, datetime.date.fromisoformat(day))[0].state for day in days][1:] == ["unverified", "misquoted"]
+    assert "the oldest is in force from 2022-06-01" in held.judge(cite, datetime.date(2015, 1, 1))[0].detail
+
+
+def test_the_verdict_says_which_version_it_looked_at_and_which_has_the_words():
+    both = statutes.Store(
+        [
+            version("2010年1月1日", "许可的期限为三十日，可以延长一次。"),
+            version("2022年6月1日", "举办者应当在五日以前报告公安机关。"),
+        ]
+    )
+    old = "《灯会条例》第三条规定：“许可的期限为三十日，可以延长一次。”"
+    [today], [then] = both.judge(old, DAY), both.judge(old, datetime.date(2015, 1, 1))
+    assert (today.version, then.version, then.state) == ("2022-06-01", "2010-01-01", "in force")
+    assert today.detail == "the words of another version, in force from 2010-01-01 until 2022-06-01"
+    assert "version of 2010-01-01" in then.line()
+    [former] = both.judge("原" + old, DAY)
+    assert (former.state, former.detail) == ("former", today.detail)
+    [former] = both.judge("原" + old.replace("三十日", "三个月"), DAY)
+    assert former.state == "unverified"
+
+
+def test_the_decision_that_amends_a_law_says_from_when():
+    law = statutes.parse_law("# 灯会条例\n\n根据2022年6月24日的决定修正\n\n第一条 灯会须经许可。\n", "灯会条例", "a")
+    text = "2022年6月24日通过\n\n一、将第一条修改为：“灯会须经许可。”\n二、删去第九条。\n本决定自2022年8月1日起施行。\n" * 2
+    decision = statutes.read_statute(text, "云州市人大常委会关于修改《灯会条例》的决定", "b")
+    held = statutes.Store([law, *decision])
+    assert [one.effective for one in held.laws["灯会条例"]] == ["2022-08-01"]
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "day"),
+    [("慈善法", "2023-12-29", "2024-09-05"), ("水污染防治法", "2017-06-27", "2018-01-01"), ("工会法", "2021-12-24", "2022-01-01")]
+    + [("最高人民法院关于审理灯会纠纷案件适用法律问题的解释", "2020-12-29", "2021-01-01"), ("灯会法", "2020-12-29", "")],
+)
+def test_days_on_which_amended_texts_took_effect(name, version, day):
+    assert statutes.first_day(statutes.Law(name, version, version, "a")) == day
+
+
+@pytest.mark.parametrize(
+    ("title", "text", "kept"),
+    [
+        (
+            "关于灯会纠纷若干问题的解答",
+            "2024年5月1日\n一、问：甲？\n答：乙，应当按照规定办理备案手续并公告。\n二、问：丙？\n答：丁，可以不公告。\n",
+            True,
+        ),
+        (
+            "关于灯会文书送达的安排",
+            "根据有关规定，现就灯会文书的送达作出如下安排：\n一、甲，应当直接送达受送达人本人或者其代理人。\n二、乙，可以邮寄送达。\n",
+            True,
+        ),
+        (
+            "灯会安全标准",
+            "1. 灯架的高度不得超过十米，并应当能够承受八级大风。\n2. 灯具应当防水，电线应当套管，接头应当密封。\n3. 每千人一人。",
+            True,
+        ),
+        (
+            "云州市人民政府关于灯会的命令",
+            "自2024年5月1日起，市区内禁止在非指定的地点举办灯会，违者由公安机关依法处理，望各单位周知并遵照执行。\n特此命令。\n",
+            True,
+        ),
+        ("灯会条例", "为了规范灯会，制定本条例。灯会应当备案。" * 20, False),
+        ("关于灯会的通知", "略。", False),
+    ],
+)
+def test_documents_without_articles_feed_the_store_as_what_they_are(title, text, kept):
+    found = statutes.read_statute(f"{title}\n{text}", title, "a")
+    assert [(law.name, bool(law.whole), law.articles) for law in found] == ([(title, True, {})] if kept else [])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "新旧法条对照：《放灯暂行办法》第一条，《河灯管理法》第二条。",
+        "| 旧法 | 新法 |\n| 《放灯暂行办法》第一条 | 《河灯管理法》第二条 |",
+    ]
+    + [
+        "修改前：《放灯暂行办法》第一条；修改后：《河灯管理法》第二条。",
+        "条文对照表\n《放灯暂行办法》第一条 —— 《河灯管理法》第二条",
+    ],
+)
+def test_a_comparison_of_old_and_new_law_is_no_citation_of_the_old_one(store, text):
+    assert states(store, text) == ["former", "in force"]
+    assert states(store, "依照《放灯暂行办法》第一条、《河灯管理法》第二条处理。") == ["repealed", "in force"]
+
+
+def test_a_decisions_list_of_repealed_interpretations_is_read_through_their_numbers():
+    text = (
+        "最高人民法院关于废止部分灯会司法解释的决定\n（法释〔2020〕99号）\n2020年12月23日通过\n为了适应灯会的发展，最高人民法院决定废止下列司法解释：\n"
+        "1.《最高人民法院关于审理灯会案件的解释》（法释〔2001〕33号）\n2.《关于灯芯的批复》（法复〔1996〕1号）\n"
+        "3. 最高人民法院关于灯油案件如何处理的批复（法释〔1998〕12号）\n本决定自2021年1月1日起施行。\n"
+    )
+    held = statutes.Store(statutes.read_statute(text, "最高人民法院关于废止部分灯会司法解释的决定", "a"))
+    for name in ("最高人民法院关于审理灯会案件的解释", "关于灯芯的批复", "最高人民法院关于灯油案件如何处理的批复"):
+        assert held.ended[name] == ("2021-01-01", "最高人民法院关于废止部分灯会司法解释的决定")

@@ -47,6 +47,33 @@ def test_without_citations_the_words_tell():
     assert subjects.describe([("民事诉讼法", "64")], "被告人盗窃手机。", "case")[1] == "刑法"
 
 
+@pytest.mark.parametrize(
+    ("asked", "subject"),
+    [
+        ("公司拖欠我的工资，可以去法院起诉吗？", "劳动与社会保障"),
+        ("我想起诉离婚，法院要多久才判？", "婚姻家庭"),
+        ("公司的车停在我家门口，我可以起诉公司吗？", subjects.OTHER),
+        ("银行卡交给朋友保管，他不承认。", subjects.OTHER),
+        ("法院的传票没有人签收，什么时候开庭？", "诉讼程序"),
+        ("和朋友合伙开店，想退伙怎么分？", "公司与商事"),
+        ("帮人送货被抓，涉嫌盗窃，会判几年？", "刑法"),
+        ("过马路被车撞了，对方全责，误工费怎么算？", "侵权责任"),
+        ("老板、孩子、邻居和政府。", subjects.OTHER),
+    ],
+)
+def test_a_mention_is_no_subject(asked, subject):
+    assert subjects.describe([], f"{asked}\n可以向人民法院起诉，公司应当承担责任。", "consultation", asked)[1] == subject
+
+
+def test_the_laws_of_an_answer_are_held_to_the_question():
+    asked = "我想离婚，抚养费怎么算？"
+    assert subjects.describe([("民法典", "8")], asked, "consultation", asked)[1] == "婚姻家庭"
+    assert subjects.describe([("民事诉讼法", "22")], asked, "consultation", asked)[1] == "婚姻家庭"
+    assert subjects.describe([("民法典", "1127")], asked, "consultation", asked)[1] == "婚姻家庭"
+    assert subjects.describe([("民法典", "8")], "蓝鲸。", "consultation", "蓝鲸。")[1] == subjects.OTHER
+    assert subjects.describe([("民法典", "1127")], "蓝鲸。", "consultation", "蓝鲸。")[1] == "继承"
+
+
 def test_every_subject_has_a_branch_and_no_law_two_subjects():
     known = subjects.table()
     assert set(known.laws.values()) | set(known.words) <= set(known.branches)
@@ -68,3 +95,9 @@ def test_real_laws_have_the_branch_of_the_folder_that_a_public_collection_put_th
             right += found == folder
             wrong += [(folder, name, found)] if found != folder else []
     assert right + len(wrong) >= 60 and right / (right + len(wrong)) >= 0.9, wrong
+
+
+def test_an_article_whose_number_cannot_be_read_is_no_article():
+    cited = [(law, article) for law, article, *_ in statutes.citations("根据《民法典》第一千零六四条")]
+    assert cited == [("民法典", "0")] and subjects.of_law("民法典", "0") == subjects.of_law("民法典")
+    assert subjects.describe([*cited, ("劳动法", "50")], "")[1] == subjects.of_law("劳动法")

@@ -20,7 +20,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 def items(folder: Path, suite: str) -> list[dict]:
-    return [json.loads(line) for line in (folder / "exams" / f"{suite}.jsonl").read_text("utf-8").splitlines()]
+    return [json.loads(line) for line in (folder / "exams" / f"{suite}.jsonl").read_text("utf-8").strip().split("\n")]
 
 
 def text_of(folder: Path) -> str:
@@ -119,8 +119,8 @@ def test_planted_faults_are_as_told(folder):
     truth = json.loads((folder / "truth.json").read_text("utf-8"))
     text = text_of(folder)
     assert text.count("身份证号999999") == truth["personal_data"] > 0
-    lines = (folder / "instruction" / "qa_more.json").read_text("utf-8").splitlines()
-    first = set((folder / "instruction" / "qa.jsonl").read_text("utf-8").splitlines())
+    lines = (folder / "instruction" / "qa_more.json").read_text("utf-8").strip().split("\n")
+    first = set((folder / "instruction" / "qa.jsonl").read_text("utf-8").strip().split("\n"))
     assert sum(1 for line in lines if line in first or lines.count(line) > 1) >= truth["duplicates"]
     assert (folder / "statutes" / f"{world.LAW}.md").read_bytes().startswith(b"\xef\xbb\xbf")
     (folder / "statutes" / f"{world.OLD_LAW}.txt").read_text("gb18030")
@@ -128,7 +128,7 @@ def test_planted_faults_are_as_told(folder):
 
 def test_planted_leaks_are_exam_questions_and_planted_citations_name_articles_that_no_law_has(folder):
     truth = json.loads((folder / "truth.json").read_text("utf-8"))
-    rows = [json.loads(line) for line in (folder / "instruction" / "from_the_web.jsonl").read_text("utf-8").splitlines()]
+    rows = [json.loads(line) for line in (folder / "instruction" / "from_the_web.jsonl").read_text("utf-8").strip().split("\n")]
     asked = {item["question"] for item in items(folder, "case_analysis")}
     assert sum(row["instruction"] in asked for row in rows) == truth["leaks"] > 0
     law = (folder / "statutes" / f"{world.LAW}.md").read_text("utf-8-sig")

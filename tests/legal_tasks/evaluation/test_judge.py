@@ -107,7 +107,7 @@ def test_compare_tells_the_judges_verdicts_beside_the_numbers(tmp_path, monkeypa
     found = json.loads((tmp_path / "out" / "comparison.json").read_text())["judge"]
     assert (found["model"], found["against"]) == ("judge", "base")
     assert {key: found["suites"]["lecard"][key] for key in ("win", "loss", "tie")} == {"win": 2, "loss": 0, "tie": 1}
-    assert len((tmp_path / "out" / "judged.jsonl").read_text().splitlines()) == 3
+    assert len((tmp_path / "out" / "judged.jsonl").read_text().strip().split("\n")) == 3
     assert "| lecard | 3 | 2 | 0 | 1 |" in (tmp_path / "out" / "comparison.md").read_text()
 
 

@@ -49,7 +49,7 @@ def test_a_step_is_watched_and_its_reuse_by_the_next_run_is_a_child_with_its_num
         argv = [sys.executable, "-m", "count_lines", "--profile", "small", "--text", str(tmp_path / "text.jsonl")]
         done = subprocess.run(argv, env={**os.environ, **values}, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        results.append(json.loads(done.stdout.splitlines()[-1]))
+        results.append(json.loads(done.stdout.strip().split("\n")[-1]))
         tracking.close_run(run, "FINISHED")
     assert [result["reused"] for result in results] == [False, True]
     experiment = seat.get_experiment_by_name("monthly_retrain").experiment_id

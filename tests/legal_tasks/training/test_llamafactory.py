@@ -139,7 +139,7 @@ def test_both_backends_end_at_the_same_validation_loss(built, params, tmp_path, 
         *(sorted(p.relative_to(run.output) for run in (r,) for p in run.output.rglob("*")) for r in (params, other)), strict=True
     ):
         assert one == two
-    lines = [(run.output / "log.jsonl").read_text("utf-8").splitlines() for run in (params, other)]
+    lines = [(run.output / "log.jsonl").read_text("utf-8").strip().split("\n") for run in (params, other)]
     first, second = ([json.loads(line) for line in part] for part in lines)
     assert [point["step"] for point in first] == [point["step"] for point in second]
     assert [point["loss"] for point in first] == pytest.approx([point["loss"] for point in second], rel=1e-2)

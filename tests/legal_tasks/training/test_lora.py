@@ -68,7 +68,7 @@ def elsewhere(params, folder, **changes):
 
 
 def log_of(params):
-    return [json.loads(line) for line in (params.output / "log.jsonl").read_text("utf-8").splitlines()]
+    return [json.loads(line) for line in (params.output / "log.jsonl").read_text("utf-8").strip().split("\n")]
 
 
 def adapter_of(params):
@@ -257,7 +257,7 @@ def test_on_the_command_line_bad_input_is_a_message_and_exit_2(base, split, tmp_
 
 def test_a_record_longer_than_the_context_is_left_out_and_counted(params, tmp_path):
     shutil.copytree(params.data, tmp_path / "data")
-    record = json.loads((params.data / "train.jsonl").read_text("utf-8").splitlines()[0])
+    record = json.loads((params.data / "train.jsonl").read_text("utf-8").strip().split("\n")[0])
     with open(tmp_path / "data" / "train.jsonl", "a", encoding="utf-8") as file:
         file.write(json.dumps(record | {"instruction": "租" * 300}, ensure_ascii=False) + "\n")
         file.write(json.dumps(record | {"output": "租" * 300}, ensure_ascii=False) + "\n")

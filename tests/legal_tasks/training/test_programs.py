@@ -249,13 +249,13 @@ def test_the_steps_work_in_the_environment_of_older_transformers(remote, split, 
     argv = ["--data", str(split), "--batch", "4", "--accumulation", "3", "--epochs", "7", "--learning-rate", "1e-2"]
     argv += ["--warmup", "3", "--max-length", "96", "--output", str(tmp_path / "trained")]
     assert step.main("legal_tasks.training.lora", [*argv, *common]) == 0
-    report = json.loads(capsys.readouterr().out.splitlines()[-1])["report"]
+    report = json.loads(capsys.readouterr().out.strip().split("\n")[-1])["report"]
     assert report["updates"] == 28 and report["parts"] == 1
     assert report["validation_loss"] == pytest.approx(here.validation_loss, abs=1e-3)  # of the same training with our newer ones
     assert (tmp_path / "trained" / "card").is_dir()
     argv = ["--adapter", str(tmp_path / "trained"), "--prompts", "10", "--output", str(tmp_path / "merged")]
     assert step.main("legal_tasks.training.merge", [*argv, *common]) == 0
-    report = json.loads(capsys.readouterr().out.splitlines()[-1])["report"]
+    report = json.loads(capsys.readouterr().out.strip().split("\n")[-1])["report"]
     assert report["equal_answers"] == 10 and report["largest_difference"] < 1e-3
     check_merged(remote, tmp_path / "trained", tmp_path / "merged" / "model")
     argv = ["--adapter", str(split), "--output", str(tmp_path / "none")]
@@ -323,6 +323,6 @@ def test_a_training_there_is_resumed_and_guarded_as_here(remote, split, tmp_path
         timeout=500,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    at, resumed, whole, said = json.loads(done.stdout.splitlines()[-1])
+    at, resumed, whole, said = json.loads(done.stdout.strip().split("\n")[-1])
     assert at == 10 and resumed == whole
     assert "the loss became nan at update 1: it is the batch of line" in said

@@ -56,7 +56,7 @@ def beside(params, folder, **changes):
 
 
 def losses(params):
-    return [json.loads(line)["loss"] for line in (params.output / "log.jsonl").read_text("utf-8").splitlines()]
+    return [json.loads(line)["loss"] for line in (params.output / "log.jsonl").read_text("utf-8").strip().split("\n")]
 
 
 ROWS = [
@@ -210,14 +210,14 @@ def test_early_stopping_keeps_the_best_adapter_and_survives_a_resume(params, spl
     folder = tmp_path / "data"
     folder.mkdir()
     (folder / "train.jsonl").write_bytes((split / "train.jsonl").read_bytes())
-    rows = [json.loads(line) for line in (split / "validation.jsonl").read_text("utf-8").splitlines()]
+    rows = [json.loads(line) for line in (split / "validation.jsonl").read_text("utf-8").strip().split("\n")]
     other = [json.dumps(row | {"output": "定金定金定金"}, ensure_ascii=False) for row in rows]
     (folder / "validation.jsonl").write_text("\n".join(other) + "\n", "utf-8")
     first = dataclasses.replace(
         params, data=folder, evaluate_updates=2, early_stopping=2, max_updates=30, save_updates=3, learning_rate=2e-2
     )
     report = lora.run(first)
-    points = [json.loads(line) for line in (params.output / "log.jsonl").read_text("utf-8").splitlines()]
+    points = [json.loads(line) for line in (params.output / "log.jsonl").read_text("utf-8").strip().split("\n")]
     measured = {point["step"]: point["validation_loss"] for point in points if "validation_loss" in point}
     best = min(measured, key=measured.get)
     assert report.best_update == best and report.updates == best + 4 < 30  # two measurements later
