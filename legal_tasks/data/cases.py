@@ -170,8 +170,8 @@ def _answer(row: dict[str, Any]) -> tuple[bool, str]:
 def _citations(row: dict[str, Any], names: list[str]) -> tuple[bool, str]:
     """The order counts for nothing, and a law by any of its short names is that law."""
     store = statutes.Store(statutes.Law(statutes.short_name(name), "", "", "") for name in names)
-    found = {(law, article) for law, article, *_ in statutes.citations(row["text"], store.bare)}
-    right = {(statutes.short_name(law), article) for law, article in row["citations"]}
+    found = {(store.bare.resolve(law), article) for law, article, *_ in statutes.citations(row["text"], store.bare)}
+    right = {(store.bare.resolve(statutes.short_name(law)), article) for law, article in row["citations"]}
     said = ", ".join(f"{law} {article}" for law, article in sorted(found)) or "nothing"
     wanted = ", ".join(f"{law} {article}" for law, article in sorted(right)) or "nothing"
     return found == right, f"read {said}" + ("" if found == right else f", right is {wanted}")
