@@ -168,6 +168,8 @@ def mentions(text: str, names: Names | None = None) -> list[Mention]:
             until = next((other.start for other in places[place + 1 :] if other.start >= end), len(text))
             start, end, run = _articles(text, end, until, one.bare, name)
         name = aliases.get(_key(name)) or short_name(name)
+        if names and name.startswith("关于"):  # the issuer is left out
+            name = names.resolve(name)
         called = text[one.end : start] if run else re.split("[）)]", text[one.end : one.end + 60])[0]
         aliases |= {_key(alias[1]): name for alias in _ALIAS.finditer(called)}
         if one.bare and not run:

@@ -53,6 +53,7 @@ def short_name(name: str) -> str:
     """The name as it is cited: without the state's name, brackets and notes on the version; a law's short name in full."""
     name = _SPACE.sub("", name).translate(_OLD_FORM).replace("中华人民共和国", "")
     name = _VERSION.sub("", name)
+    name = re.sub("^最高(?:法院?|院)(?=关于)", "最高人民法院", re.sub("^最高检(?=关于)", "最高人民检察院", name))
     name = re.sub(rf"[（(]({ORDINAL})[）)]", r"（\1）", name)
     name = re.sub(rf"(?<=解释)({ORDINAL})$", r"（\1）", name)
     name = _NEW.sub("", _YEAR.sub("", name)) or name

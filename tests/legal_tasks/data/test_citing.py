@@ -310,6 +310,11 @@ def test_a_name_that_the_text_itself_shortens_is_that_law():
     assert [one[:2] for one in citing.citations(text)] == [("白河市灯会安全管理办法", "3"), ("白河市灯会安全管理办法", "4")]
 
 
+def test_an_interpretation_cited_without_its_issuer_or_by_a_short_one_is_the_held_one():
+    texts = ("《关于审理民间借贷案件适用法律若干问题的规定》第25条", "最高法《关于审理民间借贷案件适用法律若干问题的规定》第25条")
+    assert [[one[:2] for one in citing.citations(text, NAMES)] for text in texts] == [[(LOANS, "25")]] * 2
+
+
 def test_two_interpretations_that_a_short_name_could_mean_stay_apart():
     names = citing.bare_names(["最高人民法院关于适用灯会法的解释（一）", "最高人民法院关于适用灯会法的解释（二）"])
     assert names.resolve("灯会法解释（二）") == "最高人民法院关于适用灯会法的解释（二）"
