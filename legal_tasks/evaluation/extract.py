@@ -32,15 +32,16 @@ _STOP = (
     r"对[的。，]|当选))"
 )
 # What leads to it: 答案是, 选, 综上.
-_SAY = r"(?:是|为|应该?|应当|该|当|选择?|就|只能|只|显然|无疑|必然|即|有|包括|在|[:：=＝\s]|—+|-+>?|→|定)"
+_SAY = r"(?:是|[改修更]?正?为|改|应该?|应当|该|当|选择?|就|只能|只|显然|无疑|必然|即|有|包括|在|[:：=＝\s]|—+|-+>?|→|定)"
 _ANSWER = (
     r"(?:答案|正解|正确(?:的?(?:选项|说法|表述|观点|答案|做法)|的)?(?=[是为有:：])|正确的?(?:选项|答案)(?=\s*[A-H])|符合题意的|"
-    rf"(?<![a-z])(?i:answer|option)|(?:答|答复|回复|结果)(?=\s*[:：]))(?:\s*(?:is|should be)|{_SAY}){{0,8}}"
+    rf"(?<![a-z])(?i:answers?|options?|choices?)|(?:答|答复|回复|结果)(?=\s*[:：]))"
+    rf"(?:\s*(?:is|are|should be|must be)|{_SAY}){{0,8}}"
 )
 _CHOOSE = r"(?:选择?了?|choose|select|pick)(?:的?[是为]|答案)?[:：\s]{0,4}"
 _SO = (
     r"(?:综上(?:所述)?|因此|所以|故(?:而|此)?|总之|由此可见|可见|而是|应(?:该|当)?[是为]|(?:认为|觉得)(?:应该)?是|[只仅]剩下?|剩下|"
-    r"最终|结论是?|只有|仅有?)[，,:：\s]{0,4}"
+    r"(?<=[，,])(?:而|就|乃)?是|(?:更|较为?)?倾向于?(?:选择?)?|(?i:it'?s)|最终|结论是?|只有|仅有?)[，,:：\s]{0,4}"
 )
 _COMMITS = re.compile(
     rf"(?m)(?:(?P<how>{_ANSWER}|{_CHOOSE})(?:选项|第)?\s*(?P<letters>{_GROUP})(?:[两三四二]?(?:选?项))?{_STOP}|"
@@ -77,6 +78,10 @@ _ALL = re.compile(
 _EXCEPT = re.compile(
     rf"(?:除了?|除去)\s*(?:选项)?({_GROUP})(?:选?项)?(?:以外|之外|外)?，?(?:其余|其他|剩下|剩余)?(?:的?[各选三两几]?个?(?:选项|项|说法)?)?"
     r"(?:均|都|全部?)?(?:是|为)?(正确|对|当选|应选|错误?|不正确|不对)"
+)
+_OTHERS = re.compile(
+    rf"(?:选项)?({_GROUP})(?:选?项)?(?:均|都)?(?:是|为)?(?:错误?|不正确|不对)(?:的)?[，,；;]\s*(?:其余|其他|剩下|剩余)"
+    r"(?:的?[各选三两几]?个?(?:选项|项|说法)?)?(?:均|都|全部?)?(?:是|为)?(正确|对)"
 )
 # What is said of an option by its letter.
 _GOOD = (
@@ -287,7 +292,7 @@ def _events(text: str, options: Mapping[str, str], asks_wrong: bool) -> list[tup
     if asks_wrong:
         found += [(one.start(), _known(one["letters"], options)) for one in _WRONG_ONES.finditer(text)]
     found += [(one.start("letters"), _known(one["letters"], options)) for one in _THESE.finditer(text)]
-    found += [(one.start(), _rest(one, options)) for one in _EXCEPT.finditer(text)]
+    found += [(one.start(), _rest(one, options)) for way in (_EXCEPT, _OTHERS) for one in way.finditer(text)]
     for one in _ALL.finditer(text):
         if not re.search(r"(?:不|并非|没有|除)[^，。；\n]{0,6}$", text[: one.start()]) and not _OPEN_AFTER.match(text, one.end()):
             found.append((one.start(), list(options)))
