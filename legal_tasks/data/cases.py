@@ -34,6 +34,7 @@ from typing import Any
 
 from legal_tasks import yamls
 from legal_tasks.data import clean, collect, sources, statutes
+from legal_tasks.data.citing import UNREADABLE
 from legal_tasks.data.works import parts
 from legal_tasks.evaluation import extract
 from legal_tasks.records import read_records
@@ -168,10 +169,14 @@ def _answer(row: dict[str, Any]) -> tuple[bool, str]:
 
 
 def _citations(row: dict[str, Any], names: list[str]) -> tuple[bool, str]:
-    """The order counts for nothing, and a law by any of its short names is that law."""
+    """The order counts for nothing, and a law by any of its short names is that law.
+
+    A law named without an article, or with one whose number cannot be read, counts where the row says so.
+    """
     store = statutes.Store(statutes.Law(statutes.short_name(name), "", "", "") for name in names)
-    found = {(store.bare.resolve(law), article) for law, article, *_ in statutes.citations(row["text"], store.bare)}
     right = {(store.bare.resolve(statutes.short_name(law)), article) for law, article in row["citations"]}
+    read = ((store.bare.resolve(law), article) for law, article, *_ in statutes.citations(row["text"], store.bare))
+    found = {(law, article) for law, article in read if article not in ("", UNREADABLE) or (law, article) in right}
     said = ", ".join(f"{law} {article}" for law, article in sorted(found)) or "nothing"
     wanted = ", ".join(f"{law} {article}" for law, article in sorted(right)) or "nothing"
     return found == right, f"read {said}" + ("" if found == right else f", right is {wanted}")

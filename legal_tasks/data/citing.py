@@ -64,13 +64,14 @@ _ROUND = r"[（(〔\[【](?:[^（）()〔〕\[\]【】\n]|[（(][^（）()\n]{0,
 _TITLE = "(?:(?!第)[\u4e00-\u9fff、])"
 _PART_OF = (
     rf"(?:第{NUMBER}(?:分?编|章|节)(?:[ 　]?{_TITLE}{{1,16}}(?=第)|{_TITLE}{{0,16}}?(?=[中的之，,、 　]))?|"
-    rf"(?:{CODE_PARTS}|[\u4e00-\u9fff]{{2,12}})分?编(?!号|制|写)|(?:分|总|附)则|(?:{CODE_PARTS})?通则|(?:{CODE_PARTS})(?=第))"
+    rf"(?:{CODE_PARTS}|[\u4e00-\u9fff]{{2,12}})分?编(?!号|制|写)|(?:分|总|附)则|(?:{CODE_PARTS})?通则|"
+    rf"(?<=[》典·:： ])(?:{CODE_PARTS})(?=第))"
 )
 _DATED = (
     r"(?:19|20)\d\d年?(?:\d{1,2}月)?(?:\d{1,2}日)?(?:第[一二三四]次)?(?:修[正订](?:本|版|案)?|新修订?|通过|颁布|公布|施行|版|本)?"
 )
 _WORDS = (
-    "的|之|中|里|内|当中|其中|项下|所|等|有关|相关|关于|规定|明确|具体|现行|条文|法条|条款|原文|分别|依据|根据|依照|按照|适用|参照|参见|"
+    "的|之|中|里|内|当中|其中|项下|所|等|有关|相关|关于|规定|明确|具体|如下|现行|条文|法条|条款|原文|分别|依据|根据|依照|按照|适用|参照|参见|"
     "详见|见|即|如|为|是|包括|例如|比如|特别是|尤其是|自|从|以及|此外"
 )
 _ANY = re.compile(r"[^。；！？\n“”《》]{0,32}?(?=第)")
@@ -79,10 +80,19 @@ _OF_ANOTHER = re.compile(
     f"合同|协议|约定|章程|公约|条例|办法|细则|规则|(?<!的)(?:{DOCUMENT})|方案|制度|守则|标准|保单|遗嘱|判决|裁定|本|甲|乙|双方|签|共|全文|修改|新增|增加|"
     "删除|改为|修正案|原告|被告|上诉|一审|二审|[法典例](?:的|第|$)|该|同"
 )
+_GOES_ON = re.compile(
+    rf"[^。！？\n《》“”]{{0,80}}?[，,；;](?:以及|而|同时|并且|另外|其中)?(?=第{NUMBER}条(?:{_EXTRA})?(?:{_SUB})*[还则又也中]?(?:规定|明确))"
+)
+_PARTIES = re.compile("约定|章程|手册|协议|保单|(?<!劳动)合同(?:文本|书)|条款|[法典例释则]第|办法|条例|解释|规则|细则|通知|意见")
 _SUFFIX = re.compile(
     rf"(?:的)?(?:第[一二三四五六七]编)?(?P<book>(?:{CODE_PARTS})编)?(?:的|若干问题的?|有关)*"
     rf"(?P<kind>司法解释|解释|若干(?:问题的)?(?:解释|规定)|修正案|实施条例|实施细则|实施办法)"
     rf"(?P<number>[（(]{ORDINAL}[）)]|{ORDINAL}(?=[第》的]))?(?=[》〉」”]?(?:的|之|中|{_ROUND})?第?[0-9一二三四五六七八九十])"
+)
+# What parties or courts write in a single case; no law, code or treaty has such a name.
+_PRIVATE = re.compile(
+    r"(?:合同|(?<!知识产权)协议|公司章程|借条|欠条|收条|收据|借据|遗嘱|保险?单|手册|笔录|函件|聊天记录|(?<!议定)书)"
+    r"(?:[（(][^（）()]*[）)]|[一二三四五]|\d+)?$"
 )
 _NUMBERED = re.compile(rf"[（(]{ORDINAL}[）)]")
 _ALIAS = re.compile(r"(?:以下|下文|下称|下)(?:均|统|简|又)*称(?:为|作)?[：:]?[《“\"「『]?([^《》“”\"「」『』，,（）()\n]{2,30})")
@@ -126,6 +136,7 @@ def plain(text: str) -> str:
     text = _LINK.sub(r"\1", _HIDDEN.sub("", text)).replace("條", "条")
     text = _FINANCIAL.sub(lambda found: found[0].translate(FINANCIAL), text)
     text = re.sub(r"第([一二三四五六七八九十百千]*)([廿卅])(?=[一二三四五六七八九]?条)", _twenty, text)
+    text = re.sub(rf"第({NUMBER})之({NUMBER})条", r"第\1条之\2", text)  # 第一百三十三之一条
     return _ZERO.sub("〇", _GAPS.sub("", text))
 
 
@@ -174,14 +185,32 @@ def mentions(text: str, names: Names | None = None) -> list[Mention]:
         aliases |= {_key(alias[1]): name for alias in _ALIAS.finditer(called)}
         if one.bare and not run:
             continue
+        if not one.bare and _PRIVATE.search(name) and not inside:  # 《房屋租赁合同》第三条 is no law's
+            done = end
+            continue
         before, after = text[max(0, one.start - 8) : one.start], text[end : end + 30]
         formerly = bool(_FORMER.search(before) or re.search("废止|失效", after))
         found.append(Mention(one.start, end, name, tuple(run), formerly))
+        if run:
+            until = next((other.start for other in places[place + 1 :] if other.start >= end), len(text))
+            found += _further(text, found[-1], until)
+            end = found[-1].end
         done = end
         if not run:  # what a bracket right behind it calls it is no mention of its own
             bracket = _CALLED.match(text, end)
             done = bracket.end() if bracket else end
     return found
+
+
+def _further(text: str, one: Mention, until: int) -> Iterator[Mention]:
+    """The articles of the same sentence: 《劳动合同法》第八十二条规定了二倍工资，第八十七条规定了赔偿金。"""
+    while True:
+        way = _GOES_ON.match(text, one.end, until)
+        if not way or _PARTIES.search(way[0]):
+            return
+        run, end = read_run(text, way.end())
+        one = Mention(way.end(), end, one.law, tuple(run), one.formerly)
+        yield one
 
 
 def _key(name: str) -> str:
@@ -301,7 +330,7 @@ def read_run(text: str, place: int) -> tuple[list[str], int]:
         if kind == "join":
             if len(joined) > 12:
                 break
-            joined += token[0]
+            joined += "" if token[0][0] in "（(" else token[0]
         elif kind == "list":
             # A number without 第 goes on only in a list: 第三条、四条, not 第三条，两条意见.
             if not first and not re.match("第|[0-9０-９]", token[0]) and not re.search(rf"[、和及与或{TO}]$", joined):
@@ -324,6 +353,9 @@ def _add(found: list[tuple[int, int]], words: str, ranged: bool) -> None:
     alone = _NUMBERS.fullmatch(main)
     if ranged and alone and extras and to_number(alone["number"]) == base:  # 第120条之一至第120条之六
         extras, main = f"至{extras}", ""
+    if extras and alone and not ranged:  # 第133条和第133条之一 are two
+        found.append((to_number(alone["number"]), 0))
+        main = ""
     for one in _NUMBERS.finditer(main):
         _append(found, (to_number(one["number"]), 0), ranged or bool(one["to"]), dashed=one["to"] in ("-", "－", "–"))
         ranged = False

@@ -41,7 +41,7 @@ WORDS = (
     "被监护人 继承人 被继承人 赠与人 受赠人 侵权人 被侵权人 被害人 受害人 加害人 代理人 被代理人 投保人 保险人 "
     "被保险人 受益人 发包人 承包人 成年人 未成年人 有期徒刑 无期徒刑 拘役 管制 死刑 罚金 罚款 没收财产 "
     "人民法院 人民检察院 公安机关 基层 中级 高级 上级 下级 县级 市级 省级 国务院 配偶 父母 子女 公民 法人 "
-    "甲方 乙方 定金 订金 既遂 未遂 主犯 从犯"
+    "甲方 乙方 定金 订金 既遂 未遂 主犯 从犯 较大 巨大 特别巨大 较重 特别严重 违约责任 侵权责任 补充责任"
 ).split()
 DECISIVE = frozenset([*BOUNDS, *WORDS])
 TOKEN = re.compile(
@@ -130,6 +130,8 @@ def _altered(lost: Tokens, added: Tokens, short: bool) -> bool:
     """Whether a difference changes the sense: a negation, a number, or a word that decides."""
     gone, new = len(NEGATION.findall("".join(lost))), len(NEGATION.findall("".join(added)))
     if new > gone or (short and gone > new):
+        return True
+    if lost == ("可以",) and not added:  # 可以吊销 binds less than 吊销
         return True
     had, has = _weighty(lost), _weighty(added)
     for one in (has - had).elements():

@@ -28,19 +28,20 @@ _BETWEEN = rf"(?:\s|[、+＋|｜·•./／&]|{_COMMA}|和|及|与|以及|and|选
 _GROUP = rf"(?<![A-Za-z0-9])(?>[A-H](?:{_BETWEEN}[A-H](?![a-z])){{0,12}})(?![A-Za-z0-9])"
 # What may follow a letter that answers; 公司, 股, 方案 make it a name.
 _STOP = (
-    r"(?=\s*(?:$|[。．.,，、;；:：!！?？)\]”\"'\n|]|[两三四二]项|选?项|因为?|由于|而非|而不是|理由|解析|是因|是正|是对|均|都|正确|"
+    r"(?=\s*(?:$|[。．.,，、;；:：!！?？)\]”\"'\n|]|[两三四二]项|选?项|因为?|由于|而非|而不是|理由|解析|是因|是正|是对|均|都|正确|(?i:because|since)|"
     r"对[的。，]|当选))"
 )
 # What leads to it: 答案是, 选, 综上.
-_SAY = r"(?:是|为|应该?|应当|该|当|选择?|就|只能|只|显然|无疑|必然|即|有|包括|在|[:：=＝\s]|—+|-+>?|→|定)"
+_SAY = r"(?:是|[改修更]?正?为|改|应该?|应当|该|当|选择?|就|只能|只|显然|无疑|必然|即|有|包括|在|[:：=＝\s]|—+|-+>?|→|定)"
 _ANSWER = (
     r"(?:答案|正解|正确(?:的?(?:选项|说法|表述|观点|答案|做法)|的)?(?=[是为有:：])|正确的?(?:选项|答案)(?=\s*[A-H])|符合题意的|"
-    rf"(?<![a-z])(?i:answer|option)|(?:答|答复|回复|结果)(?=\s*[:：]))(?:\s*(?:is|should be)|{_SAY}){{0,8}}"
+    rf"(?<![a-z])(?i:answers?|options?|choices?)|(?:答|答复|回复|结果)(?=\s*[:：]))"
+    rf"(?:\s*(?:is|are|should be|must be)|{_SAY}){{0,8}}"
 )
 _CHOOSE = r"(?:选择?了?|choose|select|pick)(?:的?[是为]|答案)?[:：\s]{0,4}"
 _SO = (
     r"(?:综上(?:所述)?|因此|所以|故(?:而|此)?|总之|由此可见|可见|而是|应(?:该|当)?[是为]|(?:认为|觉得)(?:应该)?是|[只仅]剩下?|剩下|"
-    r"最终|结论是?|只有|仅有?)[，,:：\s]{0,4}"
+    r"(?<=[，,])(?:而|就|乃)?是|(?:更|较为?)?倾向于?(?:选择?)?|(?i:it'?s)|最终|结论是?|只有|仅有?)[，,:：\s]{0,4}"
 )
 _COMMITS = re.compile(
     rf"(?m)(?:(?P<how>{_ANSWER}|{_CHOOSE})(?:选项|第)?\s*(?P<letters>{_GROUP})(?:[两三四二]?(?:选?项))?{_STOP}|"
@@ -54,6 +55,7 @@ _OPEN_BEFORE = re.compile(
     r"(?:不知道|不确定|不清楚|不好说|无法|难以|不能确定|说不准|可能|也许|或许|大概|似乎|是否|要不要)[^，,。；\n]{0,14}$"
 )
 _SUPPOSED = re.compile(r"(?:如果|假如|假设|若|倘若|有人|有的|有些|考生|学生|同学|容易)[^，,。；\n]{0,14}$")
+_ON_CONDITION = re.compile(r"(?:如果|假如|假设|若|倘若)[^，,。；\nA-H]{2,40}[，,]\s*(?:则|就|那么)?(?:本题)?(?:应该?|应当)?$")
 _SOMEBODY = re.compile(r"(?:[甲乙丙丁某方员]|(?<!本)人|原告|被告|公司|股东|法院)(?:应该?|应当|可以?|能|会|均|都)?$")
 _OPEN_AFTER = re.compile(
     r"\s*(?:选?项)?\s*(?:(?:或者?|还是|抑或|要么)\s*(?:是|选|选项)?\s*[A-H]|[吗么]|[?？]|呢|(?:中|之间)(?:的?(?:一个|之一)|犹豫|选择)|"
@@ -77,15 +79,19 @@ _EXCEPT = re.compile(
     rf"(?:除了?|除去)\s*(?:选项)?({_GROUP})(?:选?项)?(?:以外|之外|外)?，?(?:其余|其他|剩下|剩余)?(?:的?[各选三两几]?个?(?:选项|项|说法)?)?"
     r"(?:均|都|全部?)?(?:是|为)?(正确|对|当选|应选|错误?|不正确|不对)"
 )
+_OTHERS = re.compile(
+    rf"(?:选项)?({_GROUP})(?:选?项)?(?:均|都)?(?:是|为)?(?:错误?|不正确|不对)(?:的)?[，,；;]\s*(?:其余|其他|剩下|剩余)"
+    r"(?:的?[各选三两几]?个?(?:选项|项|说法)?)?(?:均|都|全部?)?(?:是|为)?(正确|对)"
+)
 # What is said of an option by its letter.
 _GOOD = (
-    r"(?:正确|当选|应选|应当选|入选|可选|符合题意|(?<![不针面])对(?![于方其应价抗此象待立外照比])|无误|没错|没有错误|不错|无不当|"
+    r"(?:正确|当选|应选|应当选|入选|可选|符合(?:题意|(?:法律|法条|相关|有关)?的?规定)|(?<![不针面])对(?![于方其应价抗此象待立外照比])|无误|没错|没有错误|不错|无不当|"
     r"并无不当|成立|[更最]为?(?:准确|恰当|合适|合理|妥当|贴切)|√|✓|✔|☑|✅|(?i:correct|right)|"
     r"(?:本题|唯一)?的?(?:正确|标准|最佳)?答案(?![A-H\s是为:：]))"
 )
 _BAD = (
     r"(?:错误?(?!的?[是为有][:：]?[A-H])|不正?确|不对|不妥|有误|不当选|不应选|不应当选|不能选|不可选|不选|不入选|"
-    r"不符合(?:题意|题干|要求)?|不成立|不准确|排除|误|×|✗|✘|❌|(?i:incorrect|wrong|false))"
+    r"不符合(?:题意|题干|要求|(?:法律|法条|相关|有关)?的?规定)?|不成立|不准确|排除|误|×|✗|✘|❌|(?i:incorrect|wrong|false))"
 )
 _SAYS = (
     r"(?:的?(?:说法|表述|观点|选项|内容|陈述|结论|项))?(?:本身)?[\s:：，,.．、)）]{0,4}(?:这?是|为|都|均|也|则|全部?|显然|明显|完全|才|"
@@ -152,20 +158,37 @@ def flexible(answer: str, options: Mapping[str, str], question: str = "") -> lis
     whole = _LIST.fullmatch(text)
     if whole:
         return _known(whole[1], options)
+    in_words = _in_words(text, options)
+    if in_words:
+        return in_words
     committed = _concluded(text, options, bool(_ASKS_WRONG.search(question[-60:])))
     if committed is not None:
         return committed
     cited = {letter: set(articles(option)) for letter, option in options.items()}
     if all(cited.values()) and not any(re.search(r"\w", without(option)) for option in options.values()):
         return _by_article(text, cited)
-    return [] if _unsure(text) and not wording.judgement(options) else _by_text(text, options)
+    return [] if _unsure(text, options) and not wording.judgement(options) else _by_text(text, options)
 
 
-def _unsure(text: str) -> list[int]:
+def _in_words(text: str, options: Mapping[str, str]) -> list[str]:
+    """The options whose words are all that the answer says: 合同无效，且应当返还定金。"""
+    rest, found = text.removeprefix("答案").lstrip("是为:： "), []
+    for letter, option in sorted(options.items(), key=lambda pair: -len(pair[1])):
+        words = option.strip().rstrip("。；;.")
+        if len(words) > 1 and words in rest:
+            found.append(letter)
+            rest = rest.replace(words, "\n")
+    return sorted(found) if not re.sub("并且|而且|以及|[且和及与、，,；;。.\\s]", "", rest) else []
+
+
+def _unsure(text: str, options: Mapping[str, str]) -> list[int]:
     """Where the answer says that it does not know: in its first or last sentence, about the answer, not about the case."""
     found = []
     for one in _UNSURE.finditer(text):
         start = max(text.rfind(mark, 0, one.start()) for mark in "。！？\n；") + 1
+        clause = re.split("[，,]", text[start : one.start()])[-1]
+        if one[0][0] in "均都" and set(re.findall("[A-H]", clause)) not in (set(), set(options)):  # A和D都不对，B正确
+            continue
         end = min([place for mark in "。！？\n；" if (place := text.find(mark, one.end())) >= 0], default=len(text))
         outer = start == 0 or not text[end:].strip(" 。！？\n；")
         if len(text) < 60 or (outer and re.search("答案|选项|选|本题|题目|我|作答", text[start:end])):
@@ -189,7 +212,7 @@ def _concluded(text: str, options: Mapping[str, str], asks_wrong: bool) -> list[
         return [head[1]] if wording.judged(text[head.end() :], options) in ([], [head[1]]) else []
     chosen = final or [letter for letter in options if letter in good and good[letter] > bad.get(letter, -1)]
     listed = [one for one in _ITEM.finditer(text) if one[1] in options]
-    if head and not final and not (_OPEN_AFTER.match(text, head.end(1)) or _unsure(text)):
+    if head and not final and not (_OPEN_AFTER.match(text, head.end(1)) or _unsure(text, options)):
         letters = _known(head[1], options)
         if letters and not set(letters) & bad.keys() and (len({one[1] for one in listed}) < 2 or len(letters) > 1):
             return chosen if set(letters) <= set(chosen) else letters
@@ -256,21 +279,31 @@ def _events(text: str, options: Mapping[str, str], asks_wrong: bool) -> list[tup
         after = text[one.end(group) :]
         if _OPEN_AFTER.match(after) or _OPEN_BEFORE.search(clause) or re.search("可能|也许|或许|大概|是否|似乎", how):
             found.append((start, []))
-        elif denied or _SOMEBODY.search(clause) or _SUPPOSED.search(clause):
+        elif denied or any(one.search(clause) for one in (_SOMEBODY, _SUPPOSED, _ON_CONDITION)):
             continue
         elif asks_wrong and re.match("正确的?(?:说法|表述|观点|做法)?[是为有:：]", how):
             continue
-        elif asks_wrong or not (_DENIED_AFTER.match(after) or re.search(r"错误的(?:选项|说法|表述)?$", clause)):
+        elif (
+            asks_wrong
+            or _own_words(after, one[group], options)
+            or not (_DENIED_AFTER.match(after) or re.search(r"错误的(?:选项|说法|表述)?$", clause))
+        ):
             found.append((start, _known(one[group], options)))
     if asks_wrong:
         found += [(one.start(), _known(one["letters"], options)) for one in _WRONG_ONES.finditer(text)]
     found += [(one.start("letters"), _known(one["letters"], options)) for one in _THESE.finditer(text)]
-    found += [(one.start(), _rest(one, options)) for one in _EXCEPT.finditer(text)]
+    found += [(one.start(), _rest(one, options)) for way in (_EXCEPT, _OTHERS) for one in way.finditer(text)]
     for one in _ALL.finditer(text):
         if not re.search(r"(?:不|并非|没有|除)[^，。；\n]{0,6}$", text[: one.start()]) and not _OPEN_AFTER.match(text, one.end()):
             found.append((one.start(), list(options)))
-    found += [(place, []) for place in _unsure(text)]
+    found += [(place, []) for place in _unsure(text, options)]
     return found
+
+
+def _own_words(after: str, letters: str, options: Mapping[str, str]) -> bool:
+    """Whether an option's own words follow its letter: B（错误）, where B is 错误."""
+    words = options.get(letters.strip(), "").strip().rstrip("。")
+    return bool(words) and after.lstrip(" .．、:：").startswith(words)
 
 
 def _rest(found: re.Match[str], options: Mapping[str, str]) -> list[str]:
@@ -292,9 +325,11 @@ def _verdicts(text: str, options: Mapping[str, str]) -> tuple[dict[str, int], di
             (bad if re.fullmatch(_BAD, judged[-1][1]) else good)[mark[1]] = mark.start()
     for one in _VERDICT.finditer(text):
         before = re.split(r"[。；;\n，,]", text[: one.start()])[-1]
-        if re.search(r"(?:如果|假如|若|(?<!我)认为|是否|不能说|并非|除了?)$", before) or re.match(
-            r"[吗?？]|的?(?:观点|说法)", text[one.end() :]
-        ):
+        if _own_words(text[one.end("letters") :], one["letters"], options):
+            continue
+        if re.search(
+            r"(?:如果|假如|若|(?<!我)认为|是否|不能说|并非|除了?|难说|难以认为|不好说|未必|不见得|不一定)$", before
+        ) or re.match(r"[吗?？]|的?(?:观点|说法)", text[one.end() :]):
             continue
         target = bad if re.fullmatch(_BAD, one["pick"] or one["says"]) else good  # 错误，当选: the question asks for it
         target.update((letter, one.start()) for letter in _known(one["letters"], options))

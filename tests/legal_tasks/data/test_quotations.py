@@ -78,3 +78,20 @@ def test_a_changed_number_or_decisive_word_is_a_misquotation_in_the_whole_and_in
     assert quote != SALE and not fits(quote, SALE)
     clause = next(part for part in quote.split("；" if instead in quote.split("；")[0] else "，") if instead in part)
     assert len(clause) < 10 or not fits(clause, SALE)
+
+
+FINE = "偷放河灯，数额较大的，处三日以下拘留，应当承担违约责任；情节严重的，可以吊销许可证。"
+
+
+@pytest.mark.parametrize(
+    ("quote", "true"),
+    [
+        ("偷放河灯，数额较大的，处三日以下拘留", True),
+        ("数额较大的，处三日以下拘留；情节严重的，可以吊销许可证。", True),
+        ("偷放河灯，数额巨大的，处三日以下拘留", False),
+        ("处三日以下拘留，应当承担侵权责任；情节严重的，可以吊销许可证", False),
+        ("处三日以下拘留，应当承担违约责任；情节严重的，吊销许可证。", False),
+    ],
+)
+def test_a_degree_a_kind_of_liability_and_a_may_that_is_left_out_decide(quote, true):
+    assert fits(quote, FINE) is true

@@ -395,3 +395,48 @@ def test_no_answer_takes_long(piece):
     started = time.process_time()
     flexible(piece * 1500 + "A公司", LEASE, "下列说法错误的是")
     assert time.process_time() - started < 5  # what is exponential never ends; this takes a tenth of a second
+
+
+EFFECT = {"A": "合同有效", "B": "合同可以撤销", "C": "合同无效", "D": "效力待定"}
+MORE = [
+    ("A和D都不对，B、C正确。", EFFECT, "BC"),
+    ("A、B、C、D都不对。", EFFECT, ""),
+    ("A、C、D三项说法均符合规定，不选。B项说法不符合规定，当选。", EFFECT, "B"),
+    ("〖答案〗D", EFFECT, "D"),
+    ("<答案>BC</答案>", EFFECT, "BC"),
+    ("很难说A正确。", EFFECT, ""),
+    ("若甲知情，则选A；若甲不知情，则选B。", EFFECT, ""),
+    ("合同有效、合同可以撤销", EFFECT, "AB"),
+    ("合同可以撤销，不存在合同无效", EFFECT, "B"),
+    ("A-C均正确", EFFECT, "ABC"),
+    ("- A\n- C", EFFECT, "AC"),
+    ("①A ②C", EFFECT, "AC"),
+    ("The answer should be D because the contract is void.", EFFECT, "D"),
+    ("以上都不正确", EFFECT | {"D": "以上都不正确"}, "D"),
+    ("我倾向于B。", EFFECT, "B"),
+    ("初看应选D，但因乙善意取得，所以答案改为B。", EFFECT, "B"),
+    ("不是C，也不是D，是A。", EFFECT, "A"),
+    ("原告，是A公司的股东。", EFFECT, ""),
+    ("A)合同成立且有效", EFFECT, "A"),
+    ("“AC”", EFFECT, "AC"),
+    ('{"answer": "B"}', EFFECT, "B"),
+    ('{"答案": ["B", "C"]}', EFFECT, "BC"),
+    ("答案：D[EOS]", EFFECT, "D"),
+    ("D项错误，其余正确。", EFFECT, "ABC"),
+    ("The correct options are A and C.", EFFECT, "AC"),
+    ("It's C.", EFFECT, "C"),
+    ("错。正确说法应为：诉讼时效为三年。", VERDICT, "B"),
+    ("错误，该行为应由公安机关正确处理。", VERDICT, "B"),
+    ("如果甲已成年，则该说法正确；否则错误。", VERDICT, ""),
+    ("题中说法错误，正确的做法是先申请仲裁。", VERDICT, "B"),
+    ("正确。错误的观点认为诉讼时效为两年。", VERDICT, "A"),
+    ("这是错误的说法。", VERDICT, "B"),
+    ("答案：B（错误）", VERDICT, "B"),
+    ("×", VERDICT, "B"),
+    ("是的。", {"A": "是", "B": "否"}, "A"),
+]
+
+
+@pytest.mark.parametrize(("answer", "options", "letters"), MORE)
+def test_what_is_said_of_options_in_words_lists_and_conditions_is_read_as_people_mean_it(answer, options, letters):
+    assert "".join(flexible(answer, options)) == letters
