@@ -8,6 +8,7 @@ on what the tool found.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterator
@@ -103,7 +104,8 @@ def turns_of(value: Any) -> list[Turn]:
     if value is None or value == "":
         return []
     if isinstance(value, str):
-        return marked(value)
+        written = _written(value)
+        return marked(value) if written is None else turns_of(written)
     if isinstance(value, dict):
         return list(_of_mapping(value))
     if not isinstance(value, list):
@@ -122,6 +124,17 @@ def turns_of(value: Any) -> list[Turn]:
         elif isinstance(turn, str):
             found += marked(turn)
     return found
+
+
+def _written(text: str) -> list[Any] | None:
+    """The list that a text holds as JSON, as a cell of a table may; None where it holds none."""
+    if not text.lstrip().startswith("["):
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, list) else None
 
 
 def _pair(asked: Any, answered: Any) -> list[Turn]:
