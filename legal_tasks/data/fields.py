@@ -27,7 +27,7 @@ QUESTION = tuple(
 )
 CONTEXT = tuple(
     "input context background passage fact facts case description detail details content text 背景 案情 材料 问题描述 "
-    "问题详情 详细描述 描述 详情 补充说明 案情描述 案情简介 基本案情 事实 内容".split()
+    "问题详情 详细描述 描述 详情 desc body 补充说明 案情描述 案情简介 基本案情 事实 内容".split()
 )
 ANSWER = tuple(
     "output response answer completion reply target chosen crime 回答 答复 回复 答案 解答 答 律师回复 律师回答 "
@@ -101,6 +101,8 @@ class _Row:
                 value = value[0]
             key = plain(name)
             self.values[key if key not in self.values else str(name)] = value
+        if "q" in self.values and "a" in self.values and "b" not in self.values:  # else the columns are options
+            self.values["answer" if "answer" not in self.values else "a"] = self.values.pop("a")
         self.taken: set[str] = set()
 
     def texts(self, names: Iterable[str]) -> list[tuple[str, str]]:
@@ -127,6 +129,10 @@ class _Row:
             if self.values.get(name):
                 self.taken.add(name)
                 return [*system, *dialogs.turns_of(self.values[name])]
+        for name, value in self.values.items():
+            if name not in KNOWN | LEFT and dialogs.is_dialog(value):
+                self.taken.add(name)
+                return [*system, *dialogs.turns_of(value)]
         return system
 
     def options(self) -> str:

@@ -166,8 +166,15 @@ def test_a_law_in_a_mapping_or_one_article_a_row(tmp_path):
     (tmp_path / "items.jsonl").write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), "utf-8")
     items = Items(tmp_path)
     laws = lawpages.read_laws(items)
-    assert [(law.name, list(law.articles)) for law in laws] == [("灯会条例", ["1", "2"]), *(("集市办法", [n]) for n in "123")]
+    assert [(law.name, list(law.articles)) for law in laws] == [("灯会条例", ["1", "2"]), ("集市办法", ["1", "2", "3"])]
     assert [work.fate for work in items.works] == ["reference"] * 4 + [""]
+
+
+def test_the_title_before_a_page_names_its_law(tmp_path):
+    page = f"---\ntitle: '河灯条例'\ndate: 2024-01-01\n---\n\n{NEW.partition(chr(10))[2]}"
+    line = {"id": "i", "kind": "statute", "source": "s", "licence": "own", "format": "md", "locator": "a.md", "text": page}
+    (tmp_path / "items.jsonl").write_text(json.dumps(line) + "\n", "utf-8")
+    assert [law.name for law in lawpages.read_laws(Items(tmp_path))] == ["河灯条例"]
 
 
 @pytest.mark.parametrize("kind", ["case", "contract", "document"])
