@@ -55,11 +55,11 @@ DOCUMENT = tuple(
 # Names that are put together: who or what, and which of its texts.
 ASKED_OF = re.compile("(?:咨询|提问|问题|用户|客户|网友|当事人|群众|求助|来信|留言|咨询人|提问人|咨询者){1,2}")
 ANSWERED_OF = re.compile(
-    "(?:律师|专家|法官|顾问|客服|官方|部门|工作人员|助手|ai|模型|标准|参考|最佳|精选|正确|采纳|答复|回复|回答|解答){1,2}"
+    "(?:律师|专家|法官|顾问|客服|官方|部门|工作人员|助手|ai|模型|标准|参考|最佳|精选|正确|采纳|处理|办理|答复|回复|回答|解答){1,2}"
 )
 OF_CONTEXT = re.compile("(?:详情|描述|详细描述|详述|说明|补充|补充说明|背景|案情|正文)")
-OF_QUESTION = re.compile("(?:内容|问题|提问|咨询|诉求|留言)")
-OF_ANSWER = re.compile("(?:意见|建议|内容|正文|答复|回复|回答|解答|答案|答疑)")
+OF_QUESTION = re.compile("(?:内容|问题|提问|咨询|诉求|留言|事项)")
+OF_ANSWER = re.compile("(?:意见|建议|内容|正文|答复|回复|回答|解答|答案|答疑|分析)")
 KNOWN = frozenset((*INSTRUCTION, *TITLE, *QUESTION, *CONTEXT, *ANSWER, *REASON, *OPTIONS, *SYSTEM, *dialogs.NAMES))
 LETTERS = "ABCDEFGH"
 NO_INPUT = {"无", "无。", "没有", "空", "/", "-", "--", "noinput", "<noinput>", "no input"}
@@ -82,7 +82,7 @@ def _put_together(name: str) -> str:
 def plain(name: Any) -> str:
     """A field's name as the groups have it: 「问题（必填）」 is 问题, 「咨询详情」 is 问题描述."""
     text = re.sub(r"[（(【\[].*?[)）】\]]", "", str(name)[:200]).strip().strip("*:：").strip().lower()
-    text = re.sub(r"[\s-]+", "_", text)
+    text = re.sub(r"[\s-]+", "_", re.sub(r"(?<=[\u4e00-\u9fff])\s+(?=[\u4e00-\u9fff])", "", text))
     return text if text in KNOWN | LEFT else _put_together(text)
 
 
@@ -130,8 +130,9 @@ class _Row:
                 self.taken.add(name)
                 return [*system, *dialogs.turns_of(self.values[name])]
         for name, value in self.values.items():
-            if name not in KNOWN | LEFT and dialogs.is_dialog(value):
+            if name not in LEFT.union(ANSWER) and dialogs.is_dialog(value):
                 self.taken.add(name)
+                self.values[name] = None
                 return [*system, *dialogs.turns_of(value)]
         return system
 
@@ -166,6 +167,8 @@ def _lines(options: dict[str, Any]) -> str:
 
 def _said(value: Any) -> str:
     """The text of a field; short texts in a list are one line, of turns the last answer counts."""
+    if dialogs.is_turn(value):
+        return "\n".join(text for role, text in dialogs.turns_of([value]) if role != "tool")
     if dialogs.is_dialog(value):
         return next((text for role, text in reversed(dialogs.turns_of(value)) if role == "assistant"), "")
     if isinstance(value, list) and all(isinstance(one, str) for one in value):

@@ -64,7 +64,9 @@ def lines(text: str) -> list[Line]:
 
 def _line(raw: str) -> Line | None:
     raw = INVISIBLE.sub("", raw).replace("\xa0", " ")
-    mark = re.match(r"[\s　]*((?:>[\s　]*)*)(#{1,6}(?=[\s　*第])[\s　]*)?(?:[-*•·+][\s　]+(?=[*_]*第))?", raw)
+    mark = re.match(
+        r"[\s　]*((?:>[\s　]*)*)(#{1,6}(?=[\s　*第])[\s　]*)?(?:[-*•·+][\s　]+(?=[*_]*第)|[◆●■▲◇□★☆►※][\s　]*(?=[*_]*第))?", raw
+    )
     assert mark is not None
     body = raw[mark.end() :]
     text = re.sub(r"\*\*|__", "", body).strip(" \t\r　*")

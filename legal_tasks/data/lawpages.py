@@ -16,8 +16,8 @@ ARTICLE = re.compile(rf"第{NUMBER}条")
 ARTICLES = re.compile(rf"(?m)^[ \t\u3000]*第{NUMBER}条")
 BEFORE = re.compile(r"\ufeff?---\s*\n.*?\n---\s*\n", re.S)
 TITLED = re.compile(r"(?m)^title[:：][ \t]*[\"'《]?(.+?)[\"'》]?[ \t]*$")
-NUMBERS = ("article", "article_no", "条", "条号", "条文序号", "条款")
-BODIES = ("content", "text", "body", "正文", "内容", "全文", "条文", "法条内容")
+NUMBERS = ("article", "article_no", "number", "条", "条号", "条文序号", "条款")
+BODIES = ("content", "text", "body", "正文", "内容", "全文", "条文", "条文内容", "法条内容", "articles")
 
 
 def read_laws(items: Items) -> list[statutes.Law]:
@@ -101,12 +101,22 @@ def _united(items: Items, united: dict[str, list[Work]]) -> Iterator[tuple[Work,
         yield first, item | {"text": "\n".join([title, *(one["text"].partition("\n")[2] for _, _, one in rows)])}
 
 
+def _said(value: Any) -> str:
+    """The text of a value; of a list of articles, each on its line."""
+    if isinstance(value, list):
+        return "\n".join(filter(None, (text_of(one) if isinstance(one, dict) else _said(one) for one in value)))
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value.strip() if isinstance(value, str) else ""
+
+
 def text_of(fields: dict[str, Any]) -> str:
     """A law that stands in a mapping, its title above its text; "" where no key of TITLES or BODIES holds a text."""
-    held = {str(key).strip().lower(): value for key, value in fields.items() if isinstance(value, str) and value.strip()}
+    texts = {str(key).strip().lower(): _said(value) for key, value in fields.items()}
+    held = {key: text for key, text in texts.items() if text}
     bodies = [held[key] for key in BODIES if key in held]
     titles = [held[key] for key in TITLES if key in held]
-    numbers = [held[key] for key in NUMBERS if key in held]
+    numbers = [f"第{held[key]}条" if held[key].isdecimal() else held[key] for key in NUMBERS if key in held]
     return "\n".join([*titles[:1], "　".join([*numbers[:1], bodies[0]])]) if bodies else ""
 
 

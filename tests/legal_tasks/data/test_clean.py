@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from legal_tasks.data import clean, evidence, lawpages, statutes
+from legal_tasks.data import clean, evidence, lawpages, lawtext, statutes
 from legal_tasks.data.privacy import valid_card
 from legal_tasks.data.scan import scan
 from legal_tasks.data.works import Items, Work
@@ -168,6 +168,25 @@ def test_a_law_in_a_mapping_or_one_article_a_row(tmp_path):
     laws = lawpages.read_laws(items)
     assert [(law.name, list(law.articles)) for law in laws] == [("灯会条例", ["1", "2"]), ("集市办法", ["1", "2", "3"])]
     assert [work.fate for work in items.works] == ["reference"] * 4 + [""]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"law": "集市办法", "articles": ["第一条 集市应当备案。", "第二条 集市应当整洁。"]},
+        {
+            "title": "集市办法",
+            "articles": [{"number": "第一条", "text": "集市应当备案。"}, {"number": 2, "text": "集市应当整洁。"}],
+        },
+        {
+            "title": "集市办法",
+            "articles": [{"article": 1, "条文内容": "集市应当备案。"}, {"article": 2, "content": "集市应当整洁。"}],
+        },
+    ],
+)
+def test_a_law_in_a_mapping_may_be_a_list_of_articles(fields):
+    [part] = lawtext.read(lawpages.text_of(fields))
+    assert part.title == "集市办法" and list(part.articles.values()) == ["集市应当备案。", "集市应当整洁。"]
 
 
 def test_the_title_before_a_page_names_its_law(tmp_path):
