@@ -109,12 +109,17 @@ class Report:
     seconds: float
 
 
+DOCUMENTS = frozenset(("case", "contract", "document"))  # kinds whose rows may hold a document each
+
+
 def make_records(work: Work, item: dict[str, Any], longest: int = Params.longest) -> list[Record]:
     """The item's records; one that yields none is set aside as empty, short of an answer, or without reasoning.
 
     `longest`: characters of a record; a judgment of more is cut at its parts.
     """
-    if "fields" in item:
+    if item["kind"] in DOCUMENTS and "text" not in item and (document := fields.document_of(item["fields"])):
+        item["text"] = document
+    if "text" not in item:
         try:
             return [fields.from_fields(item)]
         except dialogs.Unfit as unfit:
@@ -343,6 +348,8 @@ def article_records(store: statutes.Store, items: Items, day: datetime.date, mos
         found = [(law, number) for law, number in found if ranks[law.name, number] <= bound]
     item: dict[str, Any] = {"id": ""}
     for law, number in found:
+        if rules.GARBLED.search(law.articles[number]):  # broken bytes are not taught
+            continue
         item = item if item["id"] == law.item else items.read(works[law.item])
         record = formats.from_article(law, number, item["source"])
         name = f"{law.item}.{law.part}.{number}" if law.part else f"{law.item}.{number}"

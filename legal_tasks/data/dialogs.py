@@ -8,6 +8,8 @@ on what the tool found.
 
 from __future__ import annotations
 
+import ast
+import json
 import math
 import re
 from collections.abc import Iterator
@@ -37,7 +39,13 @@ SAID_BY = (
 )
 MARKS = "客户|用户|咨询[人者]|当事人|网友|提问[人者]?|问|律师|助手|回答者?|答复|答"
 MARKS += "|[Uu]ser|[Aa]ssistant|[Hh]uman|[Cc]lient|[Ll]awyer|GPT|AI"
-MARK = re.compile(rf"(?:^|(?<=\n))[ \t\u3000]*(?:[\[【]\s*({MARKS})\s*[\]】]\s*[:：]?|({MARKS})\s*[:：])[ \t\u3000]*")
+MARK = re.compile(
+    rf"(?:^|(?<=\n))[ \t\u3000]*(?:\*\*)?(?:[\[【]\s*({MARKS})\s*[\]】]\s*[:：]?|({MARKS})(?:\*\*)?\s*[:：])(?:\*\*)?[ \t\u3000]*"
+)
+# Q: and A: are marks only where both are, the question first: A: alone is an option.
+LETTERS = re.compile(r"(?:^|(?<=\n))[ \t\u3000]*([QqAa])\d{0,3}\s*[:：][ \t\u3000]*")
+ANSWERED = re.compile(r"(?<=[\s。？！?!])(?:答|律师|助手|回答|答复)[:：]")  # within a line that begins with a mark
+MOST_LITERAL = 100_000  # characters of a list as Python writes it
 EMPTY = {"none", "nan", "null", "nat", "<na>", "n/a", "undefined"}
 # Sentences that tell a model what to be or how to answer.
 PERSONA = re.compile(
@@ -103,7 +111,8 @@ def turns_of(value: Any) -> list[Turn]:
     if value is None or value == "":
         return []
     if isinstance(value, str):
-        return marked(value)
+        written = _written(value)
+        return marked(value) if written is None else turns_of(written)
     if isinstance(value, dict):
         return list(_of_mapping(value))
     if not isinstance(value, list):
@@ -122,6 +131,28 @@ def turns_of(value: Any) -> list[Turn]:
         elif isinstance(turn, str):
             found += marked(turn)
     return found
+
+
+def _written(text: str) -> list[Any] | None:
+    """The list that a text holds as JSON, as a cell of a table may; None where it holds none."""
+    if not text.lstrip().startswith("["):
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = _literal(text.strip())
+    return value if isinstance(value, list) else None
+
+
+def _literal(text: str) -> Any:
+    """What a text says as Python writes a list, in which a table was saved with such a cell; None where it says nothing."""
+    if len(text) > MOST_LITERAL:
+        return None
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return None
+    return [list(one) if isinstance(one, tuple) else one for one in value] if isinstance(value, list) else None
 
 
 def _pair(asked: Any, answered: Any) -> list[Turn]:
@@ -166,6 +197,12 @@ def marked(text: str) -> list[Turn]:
     client's."""
     text = clean_text(text)
     marks = list(MARK.finditer(text))
+    if not marks and "".join(one[1] for one in LETTERS.finditer(text)).upper().startswith("QA"):
+        text = LETTERS.sub(lambda one: "问：" if one[1] in "Qq" else "答：", text)
+        marks = list(MARK.finditer(text))
+    if marks and all(_role(one[1] or one[2]) == "user" for one in marks):
+        text = ANSWERED.sub("\n答：", text)
+        marks = list(MARK.finditer(text))
     if not marks:
         return [("user", text)] if text_of(text) else []
     found = [("user", text[: marks[0].start()].strip())]

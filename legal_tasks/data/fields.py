@@ -27,11 +27,11 @@ QUESTION = tuple(
 )
 CONTEXT = tuple(
     "input context background passage fact facts case description detail details content text 背景 案情 材料 问题描述 "
-    "问题详情 详细描述 描述 详情 补充说明 案情描述 案情简介 基本案情 事实 内容".split()
+    "问题详情 详细描述 描述 详情 desc body 补充说明 案情描述 案情简介 基本案情 事实 内容".split()
 )
 ANSWER = tuple(
     "output response answer completion reply target chosen crime 回答 答复 回复 答案 解答 答 律师回复 律师回答 "
-    "律师解答 律师答复 专家回复 专家回答 回答内容 回复内容 最佳答案 采纳答案 参考答案 法律意见 answer_content "
+    "律师解答 律师答复 专家回复 专家回答 回答内容 回复内容 最佳答案 采纳答案 参考答案 法律意见 法律建议 法律解答 answer_content "
     "best_answer assistant answers".split()
 )
 REASON = tuple("analysis explanation explain rationale reason reasons 解析 答案解析 分析 理由 详解 法律依据".split())
@@ -47,6 +47,19 @@ LEFT = frozenset(
     "分类 领域 专长 标签 日期 时间 发布时间 提问时间 回答时间 咨询时间 回复时间 作者 律师 律师姓名 律所 律师事务所 "
     "地区 城市 省份 姓名 电话 评分 点赞 浏览量 费用 难度 年份 备注 状态 案由 罪名 法条 相关法条 引用法条".split()
 )
+# The whole of a document in one field.
+DOCUMENT = tuple(
+    "text content body html document 正文 内容 全文 原文 文本 文书内容 文书正文 文书全文 裁判文书 判决书 合同正文 合同内容 "
+    "合同文本 合同全文".split()
+)
+# Names that are put together: who or what, and which of its texts.
+ASKED_OF = re.compile("(?:咨询|提问|问题|用户|客户|网友|当事人|群众|求助|来信|留言|咨询人|提问人|咨询者){1,2}")
+ANSWERED_OF = re.compile(
+    "(?:律师|专家|法官|顾问|客服|官方|部门|工作人员|助手|ai|模型|标准|参考|最佳|精选|正确|采纳|处理|办理|答复|回复|回答|解答){1,2}"
+)
+OF_CONTEXT = re.compile("(?:详情|描述|详细描述|详述|说明|补充|补充说明|背景|案情|正文)")
+OF_QUESTION = re.compile("(?:内容|问题|提问|咨询|诉求|留言|事项)")
+OF_ANSWER = re.compile("(?:意见|建议|内容|正文|答复|回复|回答|解答|答案|答疑|分析)")
 KNOWN = frozenset((*INSTRUCTION, *TITLE, *QUESTION, *CONTEXT, *ANSWER, *REASON, *OPTIONS, *SYSTEM, *dialogs.NAMES))
 LETTERS = "ABCDEFGH"
 NO_INPUT = {"无", "无。", "没有", "空", "/", "-", "--", "noinput", "<noinput>", "no input"}
@@ -54,10 +67,23 @@ SHORTEST = 20  # characters of a text under an unknown name from which it is mor
 HAN = re.compile("[\u4e00-\u9fff]")
 
 
+def _put_together(name: str) -> str:
+    """The name of a group that a Chinese name of two parts stands for: 咨询详情 is 问题描述, 律师意见 is 律师回复."""
+    for ends, begins, group in (
+        (OF_CONTEXT, ASKED_OF, "问题描述"),
+        (OF_QUESTION, ASKED_OF, "咨询内容"),
+        (OF_ANSWER, ANSWERED_OF, "律师回复"),
+    ):
+        if any(begins.fullmatch(name[:-size]) and ends.fullmatch(name[-size:]) for size in range(2, min(5, len(name)))):
+            return group
+    return name
+
+
 def plain(name: Any) -> str:
-    """A field's name as the groups have it: 「问题（必填）」 is 问题."""
+    """A field's name as the groups have it: 「问题（必填）」 is 问题, 「咨询详情」 is 问题描述."""
     text = re.sub(r"[（(【\[].*?[)）】\]]", "", str(name)[:200]).strip().strip("*:：").strip().lower()
-    return re.sub(r"[\s-]+", "_", text)
+    text = re.sub(r"[\s-]+", "_", re.sub(r"(?<=[\u4e00-\u9fff])\s+(?=[\u4e00-\u9fff])", "", text))
+    return text if text in KNOWN | LEFT else _put_together(text)
 
 
 def is_known(name: Any) -> bool:
@@ -75,6 +101,8 @@ class _Row:
                 value = value[0]
             key = plain(name)
             self.values[key if key not in self.values else str(name)] = value
+        if "q" in self.values and "a" in self.values and "b" not in self.values:  # else the columns are options
+            self.values["answer" if "answer" not in self.values else "a"] = self.values.pop("a")
         self.taken: set[str] = set()
 
     def texts(self, names: Iterable[str]) -> list[tuple[str, str]]:
@@ -101,6 +129,11 @@ class _Row:
             if self.values.get(name):
                 self.taken.add(name)
                 return [*system, *dialogs.turns_of(self.values[name])]
+        for name, value in self.values.items():
+            if name not in LEFT.union(ANSWER) and dialogs.is_dialog(value):
+                self.taken.add(name)
+                self.values[name] = None
+                return [*system, *dialogs.turns_of(value)]
         return system
 
     def options(self) -> str:
@@ -134,6 +167,8 @@ def _lines(options: dict[str, Any]) -> str:
 
 def _said(value: Any) -> str:
     """The text of a field; short texts in a list are one line, of turns the last answer counts."""
+    if dialogs.is_turn(value):
+        return "\n".join(text for role, text in dialogs.turns_of([value]) if role != "tool")
     if dialogs.is_dialog(value):
         return next((text for role, text in reversed(dialogs.turns_of(value)) if role == "assistant"), "")
     if isinstance(value, list) and all(isinstance(one, str) for one in value):
@@ -149,6 +184,17 @@ def _words(value: Any) -> str:
     if isinstance(value, list | dict):
         return "\n".join(map(_words, value.values() if isinstance(value, dict) else value))
     return ""
+
+
+def document_of(fields: dict[str, Any]) -> str:
+    """The document that a row holds, under its title, where the row holds nothing else that is known; "" for other rows."""
+    row = _Row(fields)
+    titles, bodies = row.texts(TITLE), row.texts(DOCUMENT)
+    if len(bodies) != 1 or row.unknown() or any(_words(row.values[name]) for name in row.values.keys() & KNOWN - row.taken):
+        return ""
+    [(_, body)] = bodies
+    title = titles[0][1] if titles else ""
+    return body if title in body[:200] else f"{title}\n{body}"
 
 
 def from_fields(item: dict[str, Any]) -> Record:

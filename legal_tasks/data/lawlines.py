@@ -15,8 +15,8 @@ CLOSED = "。；：！？…”）」』】.;:!?)》"  # a line that ends so may
 ARTICLE_LIKE = re.compile(rf"^[\W_]*第[ \t　]*{NUMBER}")
 DASHES = r"[-—–―－─~·•.|/_\s　]"
 PAGE_NUMBER = re.compile(
-    rf"{DASHES}*[(（\[【]?\d{{1,4}}[)）\]】]?{DASHES}*|{DASHES}*第\s*(?:\d{{1,4}}|{NUMBER})\s*页{DASHES}*"
-    rf"[,，]?(?:共\s*(?:\d{{1,4}}|{NUMBER})\s*页)?{DASHES}*|\d{{1,4}}\s*(?:/|of)\s*\d{{1,4}}|(?i:page|p\.?)\s*\d+(?:\s*(?:of|/)\s*\d+)?"
+    rf"{DASHES}*[(（\[【]?\d{{1,4}}[)）\]】]?{DASHES}*|{DASHES}*[(（\[【]?\s*第\s*(?:\d{{1,4}}|{NUMBER})\s*页"
+    rf"{DASHES}*[,，]?(?:共\s*(?:\d{{1,4}}|{NUMBER})\s*页)?\s*[)）\]】]?{DASHES}*|\d{{1,4}}\s*(?:/|of)\s*\d{{1,4}}|(?i:page|p\.?)\s*\d+(?:\s*(?:of|/)\s*\d+)?"
 )
 AT_AN_END = re.compile(rf"^(?:第?\s*\d{{1,4}}\s*页?{DASHES}+)|(?:{DASHES}+第?\s*\d{{1,4}}\s*页?{DASHES}*)$")
 SITE = re.compile(
@@ -64,7 +64,9 @@ def lines(text: str) -> list[Line]:
 
 def _line(raw: str) -> Line | None:
     raw = INVISIBLE.sub("", raw).replace("\xa0", " ")
-    mark = re.match(r"[\s　]*((?:>[\s　]*)*)(#{1,6}(?=[\s　*第])[\s　]*)?(?:[-*•·+][\s　]+(?=[*_]*第))?", raw)
+    mark = re.match(
+        r"[\s　]*((?:>[\s　]*)*)(#{1,6}(?=[\s　*第])[\s　]*)?(?:[-*•·+][\s　]+(?=[*_]*第)|[◆●■▲◇□★☆►※][\s　]*(?=[*_]*第))?", raw
+    )
     assert mark is not None
     body = raw[mark.end() :]
     text = re.sub(r"\*\*|__", "", body).strip(" \t\r　*")

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
 from legal_tasks.data import formats, lawtext, lawtitle, statutes
+from legal_tasks.data.numerals import NUMBER
 from legal_tasks.data.works import Items, Work
 
 TITLES = ("title", "law", "name", "标题", "名称", "法规名称", "法律名称", "法律")
-BODIES = ("content", "text", "body", "正文", "内容", "全文", "条文", "法条内容")
+ARTICLE = re.compile(rf"第{NUMBER}条")
+ARTICLES = re.compile(rf"(?m)^[ \t\u3000]*第{NUMBER}条")
+BEFORE = re.compile(r"\ufeff?---\s*\n.*?\n---\s*\n", re.S)
+TITLED = re.compile(r"(?m)^title[:：][ \t]*[\"'《]?(.+?)[\"'》]?[ \t]*$")
+NUMBERS = ("article", "article_no", "number", "条", "条号", "条文序号", "条款")
+BODIES = ("content", "text", "body", "正文", "内容", "全文", "条文", "条文内容", "法条内容", "articles")
 
 
 def read_laws(items: Items) -> list[statutes.Law]:
     """Parse the statutes; their items become reference, or are set aside as pages without articles.
 
     A part of a code (第三编 合同) is named after the one page of its folder that is no part, and shares its dates. A text
-    without a title is named after its file; two such of one name are two laws, each with its folder's name before it.
+    without a title is named after its file; two such of one name are two laws, each with its folder's name before it. Rows of
+    one file that hold an article each are one law.
     """
-    heads = _heads(items)
+    heads, united = _heads(items), dict[str, list[Work]]()
     laws, codes = [], defaultdict[tuple[str, str, str], list[statutes.Law]](list)
     unnamed = defaultdict[str, list[tuple[statutes.Law, str]]](list)
-    for work, item in _pages(items):
+    for work, item in _united(items, united):
         text, place = formats.clean_text(item["text"]), item["locator"]
         if formats.is_case(text):
             work.kind = "case"
@@ -43,6 +51,9 @@ def read_laws(items: Items) -> list[statutes.Law]:
             unnamed[found[0].name].append((found[0], place))
         codes[work.source, folder, found[0].name].append(found[0])
         work.fate = "reference"
+    for work in items.works:
+        for other in united.get(work.id, ()):
+            other.kind, other.fate, other.detail = work.kind, work.fate, work.detail
     for same in codes.values():
         statutes.unite(same)
     for name, alike in unnamed.items():
@@ -58,15 +69,54 @@ def _pages(items: Items) -> Iterator[tuple[Work, dict[str, Any]]]:
             if "text" not in item:  # a question with its answer is no law, whatever its source is
                 item |= {"text": "" if formats.from_fields(item) else text_of(item["fields"])}
             if item["text"]:
+                item["text"] = _named(item["text"])
                 yield work, item
+
+
+def _named(text: str) -> str:
+    """The page, with the title that stands in the fields before it (--- title: … ---) as its heading."""
+    found = BEFORE.match(text)
+    title = TITLED.search(found[0]) if found else None
+    return f"# {title[1]}\n{text[found.end() :]}" if found and title else text
+
+
+def _united(items: Items, united: dict[str, list[Work]]) -> Iterator[tuple[Work, dict[str, Any]]]:
+    """The pages; of rows that hold an article each, the first with the text of all of them.
+
+    `united` is told which other items that one stands for.
+    """
+    groups = defaultdict[tuple[str, str, str], list[tuple[int, Work, dict[str, Any]]]](list)
+    for work, item in _pages(items):
+        title, _, body = item["text"].partition("\n")
+        file, _, place = item["locator"].partition("#")
+        row = re.search(r"\d+", place)
+        if "fields" in item and row and body and ARTICLE.match(body) and len(ARTICLES.findall(body)) == 1:
+            groups[work.source, file, title].append((int(row[0]), work, item))
+        else:
+            yield work, item
+    for (_, _, title), rows in groups.items():
+        rows.sort(key=lambda row: row[0])
+        _, first, item = rows[0]
+        united[first.id] = [work for _, work, _ in rows[1:]]
+        yield first, item | {"text": "\n".join([title, *(one["text"].partition("\n")[2] for _, _, one in rows)])}
+
+
+def _said(value: Any) -> str:
+    """The text of a value; of a list of articles, each on its line."""
+    if isinstance(value, list):
+        return "\n".join(filter(None, (text_of(one) if isinstance(one, dict) else _said(one) for one in value)))
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value.strip() if isinstance(value, str) else ""
 
 
 def text_of(fields: dict[str, Any]) -> str:
     """A law that stands in a mapping, its title above its text; "" where no key of TITLES or BODIES holds a text."""
-    held = {str(key).strip().lower(): value for key, value in fields.items() if isinstance(value, str) and value.strip()}
+    texts = {str(key).strip().lower(): _said(value) for key, value in fields.items()}
+    held = {key: text for key, text in texts.items() if text}
     bodies = [held[key] for key in BODIES if key in held]
     titles = [held[key] for key in TITLES if key in held]
-    numbers = [held[key] for key in ("article", "条", "条号", "条文序号") if key in held]
+    numbers = [f"第{held[key]}条" if held[key].isdecimal() else held[key] for key in NUMBERS if key in held]
     return "\n".join([*titles[:1], "　".join([*numbers[:1], bodies[0]])]) if bodies else ""
 
 

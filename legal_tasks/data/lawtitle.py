@@ -14,7 +14,7 @@ KINDS = (
     "法|法典|条例|规定|办法|细则|规则|解释|决定|意见|批复|通知|规程|章程|制度|准则|标准|方案|纪要|解答|安排|答复|复函|公约|修正案|公告|公报|协定|"
     "议定书|指引|守则|纲要|要点|指南|措施|规范|命令|令|函|目录|名录|程序|通则|总则|大纲|问答|清单|條例|規定|辦法|細則|規則|解釋|決定"
 )
-TITLE = re.compile(rf"《?[^。；：！？，;:!?,|>=]{{0,{LONGEST}}}(?:{KINDS})》?{BRACKETS}")
+TITLE = re.compile(rf"《?[^。；：！？，;:!?,|>=]{{0,{LONGEST}}}(?:{KINDS})(?:》(?:全文)?)?{BRACKETS}")
 # 第一章 总则, 附则, 目录, 正文, an order's and a gazette's own lines: no titles, whatever they end in.
 STRUCTURE = re.compile(rf"第[ \t　]*{NUMBER}[ \t　]*(?:编|分编|章|节|部分|目)(?![一二三四五六七八九十])|[总分附罚][ \t　]*则$")
 CONTENTS = re.compile(r"[【\[（(]?目[ \t　]*[录次][】\]）)]?[:：]?$")
@@ -69,7 +69,7 @@ def is_title(text: str) -> bool:
     flat = re.sub(r"[\s　]", "", text)
     if not 2 <= len(flat) <= LONGEST or is_structure(text) or DATE_LINE.match(flat) or re.match(rf"第{NUMBER}条", flat):
         return False
-    if flat.count("《") != flat.count("》") or (flat.endswith("》") and not flat.startswith("《")):
+    if flat.count("《") != flat.count("》") or (flat.endswith(("》", "》全文")) and not flat.startswith("《")):
         return False
     return TITLE.fullmatch(flat) is not None
 
@@ -147,7 +147,7 @@ def _block(lines: Sequence[Line], end: int) -> tuple[str, int, int] | None:
     elif after < len(lines) and _joins(lines[end], lines[after]) and _block(lines, after):
         return None
     named = re.sub(r"^(?:【[^】]{2,8}】|[一二三四五六七八九十]+、|\d+[.．、])", "", plain(text))
-    return re.sub(r"^《(.*)》$", r"\1", named), start, after
+    return re.sub(r"^《(.*)》(?:全文)?$", r"\1", named), start, after
 
 
 def _in_prose(lines: Sequence[Line], start: int) -> bool:

@@ -212,7 +212,8 @@ def _shown(level: Level, levels: dict[int, Level], counts: list[int | None]) -> 
         return ""
     if re.search("[条章节编款]$", text):
         return text + "\u3000"  # as statutes and contracts are set
-    return text if level.suffix == "nothing" else text + " "
+    is_closed = level.suffix == "nothing" or text[-1] in "、）】〕：．"  # such marks need no blank behind them
+    return text if is_closed else text + " "
 
 
 # Numbers

@@ -196,6 +196,8 @@ def _piece(place: str, value: Any, faults: list[str] | None = None) -> Piece:
     value = {"messages": value} if dialogs.is_dialog(value) else unwrap(value)
     if faults:
         return Piece(place, broken=f"not JSON: {faults[0]}", reason="ambiguous")
+    if isinstance(value, list) and len(value) == 2 and all(isinstance(one, str) and one.strip() for one in value):
+        value = {"messages": [value]}  # a question and its answer
     if isinstance(value, dict):
         try:
             costs.check_depth(value)
@@ -333,12 +335,18 @@ def _items_in(value: Any) -> list[tuple[str, Any]] | None:
     lists = [part for part in value.values() if isinstance(part, list | dict) and part]
     if len(value) > 1 and all(isinstance(part, dict) and any(map(fields.is_known, part)) for part in value.values()):
         return [(f"[{name!r}]"[:60], part) for name, part in value.items()]
+    if len(lists) == 1 and isinstance(lists[0], dict) and not _says_more(value):
+        return _items_in(lists[0])
     if len(lists) != 1 or not isinstance(lists[0], list) or not isinstance(unwrap(lists[0][0]), dict):
         return None
     if dialogs.is_dialog(lists[0]):
         return None
-    others = [part for part in value.values() if part is not lists[0] and isinstance(part, str) and len(part) >= fields.SHORTEST]
-    return None if others else [(f"[{number}]", one) for number, one in enumerate(lists[0])]
+    return None if _says_more(value) else [(f"[{number}]", one) for number, one in enumerate(lists[0])]
+
+
+def _says_more(value: dict[str, Any]) -> bool:
+    """Whether a text stands beside what an object wraps."""
+    return any(isinstance(part, str) and len(part) >= fields.SHORTEST for part in value.values())
 
 
 def _elements(text: str, place: int, whole: bool = False) -> Iterator[Piece]:

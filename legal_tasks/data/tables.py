@@ -1,4 +1,4 @@
-"""Rows of tables in text: cells between commas, tabs or semicolons; the heading may stand under a title."""
+"""Rows of tables in text: cells between commas, tabs, semicolons or upright bars; the heading may stand under a title."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from legal_tasks.data import fields
 from legal_tasks.data.documents import LONGEST
 
-DELIMITERS = (",", "\t", ";")
+DELIMITERS = (",", "\t", ";", "|")
 NAMED = (".csv", ".tsv", ".tab")
 MOST_ROW_LINES = 500  # lines of one row
 LOOKED = 1 << 20  # characters at the beginning in which the heading is looked for
@@ -72,7 +72,12 @@ def _body(text: str) -> str:
 
 def _is_heading(row: list[str], following: list[list[str]]) -> bool:
     """Whether a row can name the columns of those that follow it."""
-    if len(row) < 2 or not following or any(len(cell) > LONGEST_NAME or "：" in cell or "\n" in cell for cell in row):
+    if (
+        len(row) < 2
+        or not following
+        or not any(row[:1] + row[-1:])
+        or any(len(cell) > LONGEST_NAME or "：" in cell or "\n" in cell for cell in row)
+    ):
         return False
     looked = following[:-1] or following
     return sum(len(one) == len(row) for one in looked) >= max(1, len(looked) // 2)

@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from legal_tasks.data import clean, evidence, lawpages, statutes
+from legal_tasks.data import clean, evidence, lawpages, lawtext, statutes
 from legal_tasks.data.privacy import valid_card
 from legal_tasks.data.scan import scan
-from legal_tasks.data.works import Items
+from legal_tasks.data.works import Items, Work
 from legal_tasks.records import Record, read_records
 
 pytest.importorskip("rensa")
@@ -166,5 +166,57 @@ def test_a_law_in_a_mapping_or_one_article_a_row(tmp_path):
     (tmp_path / "items.jsonl").write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), "utf-8")
     items = Items(tmp_path)
     laws = lawpages.read_laws(items)
-    assert [(law.name, list(law.articles)) for law in laws] == [("灯会条例", ["1", "2"]), *(("集市办法", [n]) for n in "123")]
+    assert [(law.name, list(law.articles)) for law in laws] == [("灯会条例", ["1", "2"]), ("集市办法", ["1", "2", "3"])]
     assert [work.fate for work in items.works] == ["reference"] * 4 + [""]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"law": "集市办法", "articles": ["第一条 集市应当备案。", "第二条 集市应当整洁。"]},
+        {
+            "title": "集市办法",
+            "articles": [{"number": "第一条", "text": "集市应当备案。"}, {"number": 2, "text": "集市应当整洁。"}],
+        },
+        {
+            "title": "集市办法",
+            "articles": [{"article": 1, "条文内容": "集市应当备案。"}, {"article": 2, "content": "集市应当整洁。"}],
+        },
+    ],
+)
+def test_a_law_in_a_mapping_may_be_a_list_of_articles(fields):
+    [part] = lawtext.read(lawpages.text_of(fields))
+    assert part.title == "集市办法" and list(part.articles.values()) == ["集市应当备案。", "集市应当整洁。"]
+
+
+def test_the_title_before_a_page_names_its_law(tmp_path):
+    page = f"---\ntitle: '河灯条例'\ndate: 2024-01-01\n---\n\n{NEW.partition(chr(10))[2]}"
+    line = {"id": "i", "kind": "statute", "source": "s", "licence": "own", "format": "md", "locator": "a.md", "text": page}
+    (tmp_path / "items.jsonl").write_text(json.dumps(line) + "\n", "utf-8")
+    assert [law.name for law in lawpages.read_laws(Items(tmp_path))] == ["河灯条例"]
+
+
+@pytest.mark.parametrize("kind", ["case", "contract", "document"])
+def test_a_row_may_hold_a_document_and_nothing_else(kind):
+    text = CASE.format("二〇二一年五月六日")
+
+    def made(**row):
+        item = {"id": "i", "kind": kind, "source": "s", "locator": "a.jsonl#line 1", "fields": row}
+        work = Work("i", kind, "s", len(text))
+        return clean.make_records(work, item), work.fate
+
+    for row in ({"text": text}, {"title": "放灯案", "正文": text, "date": "2021年"}):
+        records, _ = made(**row)
+        assert len(records) == 1 and "应当承担赔偿责任" in records[0].output and records[0].category == kind
+    assert made(text=text, question="放灯要许可吗？") == ([], "no_answer")
+    assert made(text=text, remark=text) == ([], "unknown_field")
+
+
+def test_an_article_with_broken_bytes_is_not_taught(tmp_path):
+    text = NEW.replace("备案", "备\ufffd")
+    line = {"id": "i", "kind": "statute", "source": "s", "licence": "own", "format": "txt", "locator": "a.txt", "text": text}
+    (tmp_path / "items.jsonl").write_text(json.dumps(line) + "\n", "utf-8")
+    items = Items(tmp_path)
+    store = statutes.Store(lawpages.read_laws(items))
+    taught = list(clean.article_records(store, items, datetime.date(2026, 11, 1), 9))
+    assert [record.instruction[-10:] for record in taught] == ["第一条是怎样规定的？", "第三条是怎样规定的？"]

@@ -251,7 +251,7 @@ def items(*levels: int, num: str = "7") -> str:
         (
             (0, 1, 1, 0, 1),
             lvl(0, "chineseCountingThousand", "第%1条") + lvl(1, "chineseCounting", "（%2）"),
-            ["第一条　", "（一） ", "（二） ", "第二条　", "（一） "],
+            ["第一条　", "（一）", "（二）", "第二条　", "（一）"],
         ),
         (
             (0, 1, 2, 1, 2),
@@ -269,11 +269,11 @@ def items(*levels: int, num: str = "7") -> str:
             ["1. ", "1) ", "(1) ", "2) ", "(2) "],
         ),
         ((0, 1), lvl(0, "chineseCounting", "第%1章") + lvl(1, "decimal", "%1.%2", "<w:isLgl/>"), ["第一章　", "1.1 "]),
-        ((0, 0), lvl(0, "decimal", "%1、", '<w:start w:val="5"/>'), ["5、 ", "6、 "]),
+        ((0, 0), lvl(0, "decimal", "%1、", '<w:start w:val="5"/>'), ["5、", "6、"]),
         ((0,), lvl(0, "bullet", "\uf0b7"), [""]),
         ((0,), lvl(0, "none", ""), [""]),
         ((1,), lvl(0, "decimal", "%1.") + lvl(1, "decimal", "%1.%2"), ["1.1 "]),
-        ((0, 0), lvl(0, "ideographTraditional", "%1、"), ["甲、 ", "乙、 "]),
+        ((0, 0), lvl(0, "ideographTraditional", "%1、"), ["甲、", "乙、"]),
         (
             (0, 0),
             lvl(
@@ -297,14 +297,14 @@ def test_two_lists_of_one_kind_go_on_and_an_override_begins_anew():
     body = items(0, 0) + items(0, num="8") + items(0, 0, num="9")
     assert read(body, numbers) == ["1. 文", "2. 文", "3. 文", "1. 文", "2. 文"]
     level = f'<w:lvlOverride w:ilvl="0">{lvl(0, "chineseCounting", "%1、")}</w:lvlOverride>'
-    assert read(items(0), numbered(lvl(0, "decimal", "%1."), num(7, 1, level))) == ["一、 文"]
+    assert read(items(0), numbered(lvl(0, "decimal", "%1."), num(7, 1, level))) == ["一、文"]
 
 
 def test_numbers_come_from_styles_and_what_they_are_based_on():
     styles = style("art", "条", num="7") + style("art2", "条二", based="art") + style("item", "项", num="7")
     numbers = numbered(lvl(0, "chineseCounting", "第%1条") + lvl(1, "chineseCounting", "（%2）", '<w:pStyle w:val="item"/>'))
     body = par("甲", style="art") + par("乙", style="item") + par("丙", style="art2") + par("丁", num="0", style="art")
-    assert read(body, numbers, styles) == ["第一条　甲", "（一） 乙", "第二条　丙", "丁"]
+    assert read(body, numbers, styles) == ["第一条　甲", "（一）乙", "第二条　丙", "丁"]
 
 
 def test_a_numbering_may_be_that_of_a_style():
