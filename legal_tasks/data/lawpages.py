@@ -77,7 +77,7 @@ def _named(text: str) -> str:
     """The page, with the title that stands in the fields before it (--- title: … ---) as its heading."""
     found = BEFORE.match(text)
     title = TITLED.search(found[0]) if found else None
-    return f"# {title[1]}\n{text[found.end() :]}" if found and title else text
+    return f"# {title[1]}\n{text[found.end() :]}" if found and title and lawtitle.is_title(title[1]) else text
 
 
 def _united(items: Items, united: dict[str, list[Work]]) -> Iterator[tuple[Work, dict[str, Any]]]:
