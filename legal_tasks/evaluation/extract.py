@@ -24,7 +24,7 @@ _STRICT = re.compile(
 # A group of letters as answers write it: ACD, A、C, A项和C项, A|C. A comma joins letters only where nothing else is said of
 # the last one: 选B，A错误. Everything that repeats is bounded, so that no answer takes long.
 _COMMA = r"[,，;；](?=\s*[A-H](?:\s*[,，;；]\s*[A-H]){0,7}\s*(?:[。.\n]|选?项?[均都]?正确|$))"
-_BETWEEN = rf"(?:\s|[、+＋|｜·•./／&]|{_COMMA}|和|及|与|以及|and|选项|项|第){{0,6}}"
+_BETWEEN = rf"(?:\s|[、+＋|｜·•.．/／&]|{_COMMA}|和|及|与|以及|and|选项|项|第){{0,6}}"
 _GROUP = rf"(?<![A-Za-z0-9])(?>[A-H](?:{_BETWEEN}[A-H](?![a-z])){{0,12}})(?![A-Za-z0-9])"
 # What may follow a letter that answers; 公司, 股, 方案 make it a name.
 _STOP = (
@@ -54,15 +54,19 @@ _DENIED_BEFORE = re.compile(
 _OPEN_BEFORE = re.compile(
     r"(?:不知道|不确定|不清楚|不好说|无法|难以|不能确定|说不准|可能|也许|或许|大概|似乎|是否|要不要)[^，,。；\n]{0,14}$"
 )
-_SUPPOSED = re.compile(r"(?:如果|假如|假设|若|倘若|有人|有的|有些|考生|学生|同学|容易)[^，,。；\n]{0,14}$")
+_SUPPOSED = re.compile(
+    r"(?:如果|假如|假设|若|倘若|有人|有的|有些|有(?:观点|意见|学者)|[一种]种?观点|考生|学生|同学|容易)[^，,。；\n]{0,14}$"
+)
 _ON_CONDITION = re.compile(r"(?:如果|假如|假设|若|倘若)[^，,。；\nA-H]{2,40}[，,]\s*(?:则|就|那么)?(?:本题)?(?:应该?|应当)?$")
-_SOMEBODY = re.compile(r"(?:[甲乙丙丁某方员]|(?<!本)人|原告|被告|公司|股东|法院)(?:应该?|应当|可以?|能|会|均|都)?$")
+_SOMEBODY = re.compile(
+    r"(?:[甲乙丙丁某方员]|(?<![本个])人|原告|被告|公司|股东|法院)(?:说|称|认为|主张)?(?:应该?|应当|可以?|能|会|均|都)?$"
+)
 _OPEN_AFTER = re.compile(
     r"\s*(?:选?项)?\s*(?:(?:或者?|还是|抑或|要么)\s*(?:是|选|选项)?\s*[A-H]|[吗么]|[?？]|呢|(?:中|之间)(?:的?(?:一个|之一)|犹豫|选择)|"
     r"之一)"
 )
 _DENIED_AFTER = re.compile(
-    r"\s*(?:选?项)?(?:的(?:说法|做法|理由|答案|观点))?(?:，?这?是|显然|明显|其实|并|都|均|也){0,4}"
+    r"[ \t　]*(?:选?项)?(?:的(?:说法|做法|理由|答案|观点))?(?:，?这?是|显然|明显|其实|并|都|均|也){0,4}"
     r"(?:错误?|不正?确|不对|不妥|不成立|有误|不符|不当选|不选(?!\s*[A-H]))"
 )
 _UNSURE = re.compile(
@@ -87,15 +91,16 @@ _OTHERS = re.compile(
 _GOOD = (
     r"(?:正确|当选|应选|应当选|入选|可选|符合(?:题意|(?:法律|法条|相关|有关)?的?规定)|(?<![不针面])对(?![于方其应价抗此象待立外照比])|无误|没错|没有错误|不错|无不当|"
     r"并无不当|成立|[更最]为?(?:准确|恰当|合适|合理|妥当|贴切)|√|✓|✔|☑|✅|(?i:correct|right)|"
-    r"(?:本题|唯一)?的?(?:正确|标准|最佳)?答案(?![A-H\s是为:：]))"
+    r"正解|(?:本题|唯一)?的?(?:正确|标准|最佳)?答案(?![A-H\s是为:：]))"
 )
 _BAD = (
     r"(?:错误?(?!的?[是为有][:：]?[A-H])|不正?确|不对|不妥|有误|不当选|不应选|不应当选|不能选|不可选|不选|不入选|"
     r"不符合(?:题意|题干|要求|(?:法律|法条|相关|有关)?的?规定)?|不成立|不准确|排除|误|×|✗|✘|❌|(?i:incorrect|wrong|false))"
 )
 _SAYS = (
-    r"(?:的?(?:说法|表述|观点|选项|内容|陈述|结论|项))?(?:本身)?[\s:：，,.．、)）]{0,4}(?:这?是|为|都|均|也|则|全部?|显然|明显|完全|才|"
-    r"一定|肯定|属于|为本题|是本题|并|应该?|应当|最|的|确实|就|(?i:is|are)|\s){0,6}"
+    r"(?:的?(?:说法|表述|观点|选项|内容|陈述|结论|项))?(?:本身)?(?:[ \t　:：,，.．、)）]|(?<=[:：])\n){0,4}"
+    r"(?:这?是|为|都|均|也|则|全部?|显然|明显|完全|才|"
+    r"一定|肯定|属于|为本题|是本题|并|应该?|应当|最|的|确实|就|(?i:is|are)|[ \t　]){0,6}"
 )
 _VERDICT = re.compile(
     rf"(?:选项|第)?(?P<letters>{_GROUP})(?:[两三四二2-4]个?)?(?:选?项|者)?{_SAYS}(?P<says>{_BAD}|{_GOOD})"
@@ -113,9 +118,9 @@ _JUDGED = re.compile(
     rf"(?:同样|也|是|为|均){{0,3}}({_BAD}|{_GOOD})"
 )
 _HEAD = re.compile(
-    rf"\s*(?:选项|第)?({_GROUP})\s*(?:[.。、:：;；\n]|[,，](?!系|男|女|身份|住|生于)|选?项|$|\s(?=因为?|由于|理由))"
+    rf"\s*(?:选项|第)?({_GROUP})\s*(?:[.。、:：;；\n]|[,，](?!系|男|女|身份|住|生于)|选?项(?=\s|[。．.,，、;；:：]|$|[均都]?(?:是|为)?(?:正确|对|当选|符合题意)|因为?|由于)|$|\s(?=因为?|由于|理由))"
 )
-_LIST = re.compile(rf"\s*(?:选项|第)?({_GROUP})(?:选?项)?(?:正确|对|均正确|都正确|当选)?[\s.。,，;；!！]*")
+_LIST = re.compile(rf"\s*(?:选项|第)?({_GROUP})(?:选?项)?(?:正确|对|均正确|都正确|当选)?[\s.．。,，;；!！]*")
 # A question for what is wrong, and an answer to it.
 _ASKS_WRONG = re.compile(
     r"(?:错误|不正确|不符合|不属于|不包括|不能|不应|不会|不得|不当|有误|不对|不成立|不构成|不适用|不是)[^，。？?]{0,16}?"
@@ -177,8 +182,8 @@ def _in_words(text: str, options: Mapping[str, str]) -> list[str]:
         words = option.strip().rstrip("。；;.")
         if len(words) > 1 and words in rest:
             found.append(letter)
-            rest = rest.replace(words, "\n")
-    return sorted(found) if not re.sub("并且|而且|以及|[且和及与、，,；;。.\\s]", "", rest) else []
+            rest = re.sub(rf"(?:{letter}(?:选?项)?[\s.．、:：]*)?{re.escape(words)}[)）]?", "\n", rest)
+    return sorted(found) if len(found) < len(options) and not re.sub("并且|而且|以及|[且和及与、，,；;。.\\s]", "", rest) else []
 
 
 def _unsure(text: str, options: Mapping[str, str]) -> list[int]:

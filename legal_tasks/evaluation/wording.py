@@ -16,7 +16,7 @@ _MARKS = re.compile(r"\*+|`+|__|~~|[#$]+|\u200b|\ufeff|\\[()\[\]]")
 _BRACKETS = r"[“”\"'‘’「」『』〈〉《》<>【】〖〗〔〕\[\]{}()（）]+"
 _WRAPPED = re.compile(rf"{_BRACKETS}\s*(?=(?:[A-H]{{1,8}}|[a-h])(?![A-Za-z]))|(?<=[A-Ha-h])\s*{_BRACKETS}")
 _SIGNS = re.compile(
-    r"[【〖〔\[「『《<]\s*((?:正确|参考|标准|最终|本题)?(?:答案|选项)|答|解析|分析|详解)\s*[】〗〕\]」』》>]\s*[:：]?"
+    r"[【〖〔\[「『《<]\s*((?:正确|参考|标准|最终|本题)?(?:答案|选项)|答|解析|分析|详解|点评|考点|知识点|难度|出处|理由|依据|法律依据|解题思路|思路)\s*[】〗〕\]」』》>]\s*[:：]?"
 )
 _BULLET = re.compile(r"(?m)(?:^[ \t]*[-•·●▪]|[①-⑩])[ \t]*(?=[A-Ha-h](?![A-Za-z]))")
 _SPAN = re.compile(r"(?<![A-Za-z])([A-H])\s*(?:[-—–~～至到]+)\s*([A-H])(?=(?:[两三四五六]|各|所有)?个?(?:选?项)?(?:均|都|全))")
@@ -27,9 +27,11 @@ _OLD = str.maketrans(
 _LOWER = re.compile(r"(?<![A-Za-z0-9'])([a-h](?:[、,，和及与 ]*[a-h])*)(?![A-Za-z0-9]| [A-Za-z])")
 _RIGHT, _WRONG = {"正确", "对", "是", "正確", "√"}, {"错误", "错", "否", "錯誤", "×", "不正确"}
 _ONE_WORD = re.compile(
-    r"(?:答案?|判断|结论)?[是为:：\s]*(?:(?P<yes>[是对]的?|[√✓✔☑✅]|T|True)|(?P<no>否|不是|错的?|[×✗✘❌]|F|False))(?:[。，,.!！\s]|$)"
+    r"[（(【\[]?(?:答案?|判断|结论)?[是为:：\s]*(?:(?P<yes>[是对]的?|[√✓✔☑✅]|T|True)|(?P<no>否|不是|错的?|[×✗✘❌]|F|False))(?:[。，,.!！\s）)】\]]|$)"
 )
-_DEPENDS = re.compile(r"(?:如果|假如|若|倘若)[^。！？\n]*[；;，,]\s*(?:否则|反之)[^。！？\n]*")
+_DEPENDS = re.compile(
+    r"既[不非][^。，,\n]{0,20}[，,]也[不非][^。，,\n]{0,20}|(?:如果|假如|若|倘若)[^。！？\n]{0,80}[；;，,]\s*(?:否则|反之)[^。！？\n]{0,80}"
+)
 _OF_SOMETHING = re.compile(
     r"的(?:答案)?(?![。，！？,.!?\s]|$|呢|吧|啊)|说法|做法|观点|表述|答案(?![是为:：]*[正错])"
 )  # 错误的观点认为
@@ -50,7 +52,7 @@ def plain(answer: str) -> str:
         return ""
     text = upright(text).translate({ord("ａ") + number: ord("a") + number for number in range(26)}).translate(_OLD)
     text = _BOX.sub(r"\1", _BOX.sub(r"\1", _END.sub(" ", text)))
-    text = _SIGNS.sub(r"\1：", _MARKS.sub("", _TAG.sub(" ", text)))
+    text = _SIGNS.sub(r"\n\1：", _MARKS.sub("", _TAG.sub(" ", text)))
     text = _NUMBERING.sub(r"\1.", _KEY.sub(r"\1：", text))
     text = _BULLET.sub(" ", _WRAPPED.sub(" ", text))
     text = _SPAN.sub(lambda found: "".join(chr(one) for one in range(ord(found[1]), ord(found[2]) + 1)), text)
@@ -76,7 +78,7 @@ def judged(text: str, options: Mapping[str, str]) -> list[str] | None:
     for one in _SAID.finditer(text):
         clause = re.split(r"[。；;\n，,]", text[: one.start()])[-1]
         if re.search(
-            r"是否|不知道|不确定|不清楚|无法|难以|可能|也许|还是", clause + text[one.start() - 4 : one.start()]
+            r"是否|部分|不知道|不确定|不清楚|无法|难以|可能|也许|还是", clause + text[one.start() - 4 : one.start()]
         ) or re.match(r"与否|还是|或者?|[吗?？]|(?:地|处理|认定|引用|履行|行使|适用|理解|认识)", text[one.end() :]):
             continue
         if _OF_SOMETHING.match(text, one.end()) and not re.search("[是为属于]$", text[: one.start()]):
