@@ -315,6 +315,8 @@ def test_the_words_that_follow_are_the_quotation_of_a_single_article():
 def test_only_a_law_that_the_text_calls_former_is_former():
     texts = ("原《合同法》第五十二条", "旧《合同法》第五十二条", "原告依据《合同法》第五十二条", "原因是《合同法》第五十二条")
     assert [next(citing.citations(text))[3] for text in texts] == [True, True, False, False]
+    texts = ("根据当时有效的《合同法》第五十二条", "依照案发时施行的《合同法》第五十二条", "当时《合同法》第五十二条还没有人想到")
+    assert [next(citing.citations(text))[3] for text in texts] == [True, True, False]
 
 
 def test_a_name_that_the_text_itself_shortens_is_that_law():
