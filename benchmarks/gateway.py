@@ -29,7 +29,7 @@ from legal_tasks.serving.limits import Params as Limits
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESULT = REPOSITORY / "benchmarks" / "results" / "gateway.json"
-PAIRS = 31  # one pair of two busy cores differs from the next by a tenth and more
+PAIRS = 21  # one pair of two busy cores differs from the next by a tenth and more
 LATENCY_S = 0.05
 COUNTED = Limits(total_answers=100_000, key_share=0.99)
 EMBEDDED = REPOSITORY / "legal_tasks" / "embedded" / "base"
