@@ -135,7 +135,7 @@ def truncated(output: str, category: str) -> bool:
         return bool(text)
     if category in ("document", "contract", "statute") or len(text) < 80 or text[-1] in END:
         return False
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
     if DANGLING.search(text):
         return True
     unmarked = sum(len(line) >= 20 and line[-1] not in END for line in lines)
